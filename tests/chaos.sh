@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the server and the chaos test, and runs it: a server of its own, whose workers and journal are killed in full traffic.
-# Takes a little more than a minute; --help tells the rest.
+# Builds the server and the chaos test and runs it: it starts a server of its own and kills its
+# workers and its journal in full traffic. It takes a little more than a minute. --help lists all
+# options.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cargo build --release --quiet --manifest-path "$here/../Cargo.toml" --package forkchat-server --package forkchat-tests --bins

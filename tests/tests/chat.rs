@@ -52,7 +52,7 @@ fn every_member_of_a_room_on_every_worker_reads_the_same_lines_in_the_same_order
 }
 
 #[test]
-fn a_command_and_a_line_for_it_in_one_packet() {
+fn a_command_and_a_line_in_one_packet_are_processed_in_order() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     alice.say("/join #x");

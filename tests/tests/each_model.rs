@@ -309,7 +309,7 @@ fn a_client_without_a_process_receives_the_reason_and_the_others_stay() {
     assert_eq!(
         server.log_output().matches("cannot fork a worker").count(),
         1,
-        "the operator is told once"
+        "the server logs it once"
     );
 }
 

@@ -157,7 +157,7 @@ fn a_supervisor_without_free_descriptors_keeps_its_clients_and_does_not_spin() {
     assert_eq!(
         server.log_output().matches("cannot accept connections").count(),
         1,
-        "the operator is told once"
+        "the server logs it once"
     );
     allow_descriptors(server.pid(), 1_000);
     for one in &mut waiting {

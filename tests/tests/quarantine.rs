@@ -65,7 +65,7 @@ fn assert_quarantined(server: &Server, poison: &str) -> [Client; CLIENTS] {
 }
 
 #[test]
-fn input_that_crashes_the_worker_before_it_is_in_the_log() {
+fn input_that_crashes_the_worker_before_it_is_in_the_log_ends_the_session() {
     let server = server_with_faults();
     assert_quarantined(&server, "die in decoding");
     server.logs(", from byte ");
@@ -74,7 +74,7 @@ fn input_that_crashes_the_worker_before_it_is_in_the_log() {
 }
 
 #[test]
-fn input_that_crashes_the_worker_and_comes_with_the_connection() {
+fn input_that_comes_with_the_connection_and_crashes_the_worker_ends_the_session() {
     let server = server_with_faults();
     let mut clients = clients::<CLIENTS>(&server);
     let mut killer = server.connect();
@@ -114,7 +114,7 @@ fn a_record_in_which_every_process_spins_is_found_by_the_watchdog() {
 }
 
 #[test]
-fn a_datagram_that_crashes_the_worker_repeatedly() {
+fn a_session_whose_datagram_crashes_the_worker_repeatedly_is_ended() {
     let server = server_with_faults();
     let mut clients = clients::<CLIENTS>(&server);
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

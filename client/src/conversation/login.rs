@@ -187,7 +187,7 @@ impl Conversation {
         }
         self.backoff = Backoff::default();
         self.login.tries = 0;
-        self.resolution.begin();
+        self.resolution.reset_tries();
         self.login.first_position = self.login.first_position.or(position);
         if !self.config.interactive
             && let Some(refused) = self.login.refused.take()

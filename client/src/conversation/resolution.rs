@@ -53,7 +53,7 @@ impl Resolution {
         self.return_room.take()
     }
 
-    pub fn begin(&mut self) {
+    pub fn reset_tries(&mut self) {
         self.tries = 0;
     }
 

@@ -94,30 +94,30 @@ struct KillerThread {
     rng: Rng,
     every: Duration,
     only: Vec<KillKind>,
-    left: u64,
+    kills_left: u64,
     start: Instant,
     is_over: Arc<AtomicBool>,
-    tell: Sender<Kill>,
+    kills: Sender<Kill>,
     crashed: Vec<u32>,
 }
 
 impl Killer {
     /// Starts the thread, which kills the supervisor's children according to the options. Times are
     /// relative to `start`.
-    pub fn begin(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
-        let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
+    pub fn start(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
+        let (is_over, (sender, kills)) = (Arc::new(AtomicBool::new(false)), channel());
         let thread = KillerThread {
             supervisor,
             rng: Rng::with_seed(seed),
             every: options.every,
             only: options.only.clone(),
-            left: options.kills,
+            kills_left: options.kills,
             start,
             is_over: is_over.clone(),
-            tell,
+            kills: sender,
             crashed: Vec::new(),
         };
-        Killer { thread: Some(std::thread::spawn(|| thread.work())), is_over, kills }
+        Killer { thread: Some(std::thread::spawn(|| thread.run())), is_over, kills }
     }
 
     /// Returns the kills since the last call.
@@ -126,7 +126,7 @@ impl Killer {
     }
 
     /// Stops the thread.
-    pub fn end(&mut self) {
+    pub fn stop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // If the thread panicked, the panic hook has printed why.
@@ -137,14 +137,14 @@ impl Killer {
 
 impl Drop for Killer {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
     }
 }
 
 impl KillerThread {
-    fn work(mut self) {
+    fn run(mut self) {
         let mut next = Instant::now();
-        while self.left > 0 {
+        while self.kills_left > 0 {
             next += self.every.mul_f64(0.5 + self.rng.f64());
             while Instant::now() < next {
                 if self.is_over.load(Ordering::Relaxed) {
@@ -167,7 +167,7 @@ impl KillerThread {
         let kind = self.choose_kind();
         if kind == KillKind::Journal {
             if let Some((pid, _)) = children.iter().find(|(_, name)| name == "journal") {
-                self.end(*pid, kind, None);
+                self.send_signal(*pid, kind, None);
             }
             return;
         }
@@ -175,10 +175,10 @@ impl KillerThread {
         let Some(&(pid, slot)) = self.rng.choice(&workers) else { return };
         match kind {
             KillKind::AllWorkers => {
-                workers.iter().for_each(|&(pid, slot)| self.end(pid, kind, Some(slot)))
+                workers.iter().for_each(|&(pid, slot)| self.send_signal(pid, kind, Some(slot)))
             }
             KillKind::Successor => {
-                self.end(pid, KillKind::Worker, Some(slot));
+                self.send_signal(pid, KillKind::Worker, Some(slot));
                 self.kill_successor(&children, slot);
             }
             KillKind::Crashed => {
@@ -189,9 +189,9 @@ impl KillerThread {
                 } else {
                     KillKind::Crashed
                 };
-                self.end(pid, kind, Some(slot));
+                self.send_signal(pid, kind, Some(slot));
             }
-            _ => self.end(pid, kind, Some(slot)),
+            _ => self.send_signal(pid, kind, Some(slot)),
         }
     }
 
@@ -221,22 +221,23 @@ impl KillerThread {
                 .find(|pid| before.iter().all(|(known, _)| known != pid));
             if let Some(pid) = successor {
                 std::thread::sleep(pause);
-                return self.end(pid, KillKind::Successor, Some(slot));
+                return self.send_signal(pid, KillKind::Successor, Some(slot));
             }
             std::thread::sleep(Duration::from_micros(100));
         }
     }
 
-    fn end(&mut self, pid: Pid, kind: KillKind, slot: Option<usize>) {
-        if self.left == 0 {
+    /// Sends the signal of this kind of kill and reports the kill.
+    fn send_signal(&mut self, pid: Pid, kind: KillKind, slot: Option<usize>) {
+        if self.kills_left == 0 {
             return;
         }
         let at = self.start.elapsed().as_nanos() as u64;
         // It fails if the process has already ended.
         if kill(pid, kind.signal()).is_ok() {
-            self.left -= 1;
+            self.kills_left -= 1;
             // At the end of the run nothing receives the kills any more.
-            let _ = self.tell.send(Kill { at, kind, slot, pid });
+            let _ = self.kills.send(Kill { at, kind, slot, pid });
         }
     }
 }

@@ -18,6 +18,14 @@ const VISITORS: u32 = 2;
 
 const MS: u64 = 1_000_000;
 
+/// What kind of participant a client is.
+struct Participant {
+    is_udp: bool,
+    is_visitor: bool,
+    is_sender: bool,
+    is_slow: bool,
+}
+
 impl Scenario<'_> {
     /// Creates and connects all clients.
     pub(super) fn connect_all(&mut self) -> Result<(), String> {
@@ -26,14 +34,14 @@ impl Scenario<'_> {
             self.checker.transcripts.push(Transcript::new(format!("#r{room}")));
             let members = options.members_of(room);
             let visitors = if members >= options.senders + 2 + VISITORS { VISITORS } else { 0 };
-            for position in 0..members {
-                let is_visitor = position >= members - visitors;
-                let is_plain = position == options.senders;
-                let is_slow = !is_plain
-                    && !is_visitor
-                    && has_slow(room)
-                    && position == members - visitors - 1;
-                let mix = room + position;
+            for member in 0..members {
+                let is_visitor = member >= members - visitors;
+                // The first member that only listens has the default settings.
+                let is_plain = member == options.senders;
+                let is_last = member == members - visitors - 1;
+                let is_slow = !is_plain && !is_visitor && has_slow(room) && is_last;
+                let is_sender = member < options.senders || is_visitor;
+                let mix = room + member;
                 let settings = Settings {
                     tags: is_slow || mix % 3 == 1,
                     echo: mix.is_multiple_of(2),
@@ -42,8 +50,8 @@ impl Scenario<'_> {
                 };
                 let style =
                     [SendStyle::Lines, SendStyle::Bursts, SendStyle::Parts][(mix % 3) as usize];
-                let is_sender = position < options.senders || is_visitor;
-                self.add_client(room, settings, (false, is_visitor, is_sender), is_slow, style)?;
+                let kind = Participant { is_udp: false, is_visitor, is_sender, is_slow };
+                self.add_client(room, settings, kind, style)?;
             }
         }
         for number in 0..options.udp_clients {
@@ -53,13 +61,9 @@ impl Scenario<'_> {
                 joins: false,
                 charset: usize::from(number % 7 == 3),
             };
-            self.add_client(
-                number % options.rooms,
-                settings,
-                (true, false, number % 5 == 0),
-                false,
-                SendStyle::Lines,
-            )?;
+            let is_sender = number % 5 == 0;
+            let kind = Participant { is_udp: true, is_visitor: false, is_sender, is_slow: false };
+            self.add_client(number % options.rooms, settings, kind, SendStyle::Lines)?;
         }
         Ok(())
     }
@@ -68,22 +72,17 @@ impl Scenario<'_> {
         &mut self,
         room: u32,
         settings: Settings,
-        kind: (bool, bool, bool),
-        is_slow: bool,
+        kind: Participant,
         style: SendStyle,
     ) -> Result<(), String> {
-        let (is_udp, is_visitor, is_sender) = kind;
+        let Participant { is_udp, is_visitor, is_sender, is_slow } = kind;
         let (index, room_name) = (self.clients.len(), format!("#r{room}"));
-        let nick_rest = format!(
-            "{}{index}",
-            if is_udp {
-                "u"
-            } else if is_visitor {
-                "v"
-            } else {
-                "m"
-            }
-        );
+        let letter = match (is_udp, is_visitor) {
+            (true, _) => "u",
+            (false, true) => "v",
+            (false, false) => "m",
+        };
+        let nick_rest = format!("{letter}{index}");
         let nick = format!("{}{nick_rest}", String::from_utf8_lossy(LETTER[0]));
         let mut receiver = Receiver::new(nick.clone(), room as usize, settings, is_udp, is_visitor);
         if is_sender {

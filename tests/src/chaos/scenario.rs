@@ -107,7 +107,7 @@ impl<'o> Scenario<'o> {
 
     /// Runs the traffic and the killer.
     pub fn run(&mut self, server: &Server, seed: u64, progress: &Progress) -> Result<(), String> {
-        self.killer = Some(Killer::begin(server.pid(), seed, self.options, self.start));
+        self.killer = Some(Killer::start(server.pid(), seed, self.options, self.start));
         let (began, length) = (self.now, self.options.seconds.as_nanos() as u64);
         let phase = self.options.phase.as_nanos() as u64;
         let (mut was_paced, mut reported_at) = (false, began);
@@ -155,7 +155,7 @@ impl<'o> Scenario<'o> {
             }
         }
         if let Some(killer) = &mut self.killer {
-            killer.end();
+            killer.stop();
         }
         Ok(())
     }

@@ -40,8 +40,8 @@ pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
         "<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
          aria-label=\"{label}\">\n"
     );
-    for (place, bar) in bars.iter().enumerate() {
-        let top = TOP + ROW_HEIGHT * place as f64;
+    for (index, bar) in bars.iter().enumerate() {
+        let top = TOP + ROW_HEIGHT * index as f64;
         // Writing to a string does not fail.
         let _ = write!(svg, "{}", row(bar, unit, top, scale));
     }

@@ -50,7 +50,7 @@ impl<'q> Decision<'q> {
         let goals: Vec<_> =
             metrics.iter().filter(|measured| measured.metric.goal().is_some()).collect();
         let has_all = |goal: &MeasuredMetric, size| {
-            !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some())
+            !goal.curves.is_empty() && models.iter().all(|&model| goal.point(model, size).is_some())
         };
         let answered = |size| goals.iter().filter(|goal| has_all(goal, size)).count();
         // The size with numbers in the most goals, because memory is not measured with few
@@ -68,7 +68,8 @@ impl<'q> Decision<'q> {
 
     /// The models that were measured with this many connections.
     fn present(&self, size: usize) -> Vec<Subject> {
-        let ran = |model: &Subject| self.goals.iter().any(|goal| goal.of(*model, size).is_some());
+        let ran =
+            |model: &Subject| self.goals.iter().any(|goal| goal.point(*model, size).is_some());
         self.models.iter().copied().filter(ran).collect()
     }
 
@@ -151,7 +152,7 @@ impl<'q> Decision<'q> {
         let worst = |id: &str| {
             let measured = self.metrics.iter().find(|measured| measured.metric.id == id)?;
             let mut medians =
-                present.iter().map(|&model| Some(measured.of(model, size)?.spread.median));
+                present.iter().map(|&model| Some(measured.point(model, size)?.spread.median));
             medians.try_fold(0.0, |most, median| Some(f64::max(most, median?)))
         };
         let share = worst("cpu-paced")? / 1e6 * LIVELY_DELIVERIES * size as f64;
@@ -171,7 +172,8 @@ impl<'q> Decision<'q> {
     /// The goals in which the only leader is behind.
     fn behind_text(&self, rankings: &[(&'static str, Ranking)], leaders: &[Subject]) -> String {
         let [leader] = leaders else { return String::new() };
-        let is_behind = |ranking: &Ranking| ranking.behind().any(|place| place.subject == *leader);
+        let is_behind =
+            |ranking: &Ranking| ranking.behind().any(|ranked| ranked.subject == *leader);
         let behind: Vec<String> = rankings
             .iter()
             .filter(|(_, ranking)| is_behind(ranking))
@@ -197,17 +199,17 @@ impl<'q> Decision<'q> {
     /// The cells of a row of the decision table, one for each model.
     pub fn cells(&self, measured: &MeasuredMetric, size: usize) -> Vec<(Subject, Cell)> {
         let ranking = self.ranking(measured, size);
-        let cell = |model: Subject| match measured.of(model, size) {
+        let cell = |model: Subject| match measured.point(model, size) {
             Some(Point { doubt: Some(why), spread, .. }) => {
                 Cell::Doubtful(spread.text(), why.clone())
             }
             Some(point) => {
-                let place = ranking
-                    .as_ref()
-                    .and_then(|ranking| ranking.order.iter().find(|place| place.subject == model));
-                let decided = ranking.as_ref().filter(|ranking| ranking.is_decided()).zip(place);
+                let ranked = ranking.as_ref().and_then(|ranking| {
+                    ranking.order.iter().find(|ranked| ranked.subject == model)
+                });
+                let decided = ranking.as_ref().filter(|ranking| ranking.is_decided()).zip(ranked);
                 let relation =
-                    decided.map_or(String::new(), |(ranking, place)| ranking.relation(place));
+                    decided.map_or(String::new(), |(ranking, ranked)| ranking.relation(ranked));
                 Cell::Measured(point.spread.text(), relation)
             }
             None => {
@@ -233,13 +235,13 @@ impl<'q> Decision<'q> {
     pub fn of_model(&self, model: Subject) -> (Vec<String>, Vec<String>) {
         let (mut ahead, mut behind) = (Vec::new(), Vec::new());
         for (name, ranking) in self.rankings(self.size) {
-            match ranking.behind().find(|place| place.subject == model) {
+            match ranking.behind().find(|ranked| ranked.subject == model) {
                 _ if !ranking.is_decided() => {}
-                Some(place) => {
+                Some(ranked) => {
                     let best = &ranking.order[0];
                     behind.push(format!(
                         "{name} ({})",
-                        share(place.spread.median, best.spread.median, best.subject)
+                        share(ranked.spread.median, best.spread.median, best.subject)
                     ));
                 }
                 None => ahead.push(name.to_owned()),
@@ -255,13 +257,13 @@ impl<'q> Decision<'q> {
         let (shares, waits) = (of("kill-share")?, of("kill-wait")?);
         let size = sizes(&shares.curves).into_iter().rev().find(|&size| {
             let has_both = |&model: &Subject| {
-                shares.of(model, size).is_some() && waits.of(model, size).is_some()
+                shares.point(model, size).is_some() && waits.point(model, size).is_some()
             };
             self.models.iter().all(has_both)
         })?;
         let parts = self.models.iter().filter_map(|&model| {
             let [share, wait] = [shares, waits]
-                .map(|measured| measured.of(model, size).map(|point| point.spread.median));
+                .map(|measured| measured.point(model, size).map(|point| point.spread.median));
             let clients = (share? / 100.0 * size as f64).round();
             Some(format!(
                 "in {} {} of {} clients for {} ms",
@@ -322,7 +324,7 @@ mod tests {
             "cpu-paced",
             &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])],
         );
-        let growth = |measured: &MeasuredMetric| measured.growth(TAILS_MIN);
+        let growth = |measured: &MeasuredMetric| measured.growth_sentence(TAILS_MIN);
         assert!(
             growth(&measured)
                 .unwrap()
@@ -331,7 +333,7 @@ mod tests {
         measured.curves[0].points[1].doubt = Some("it stood still".into());
         measured.curves[0].points[2].doubt = Some("only 40 % of the pace was kept".into());
         assert_eq!(growth(&measured), None);
-        assert_eq!(measured.answer(), None);
+        assert_eq!(measured.winner_sentence(), None);
         let (metrics, models) = ([measured], [POOL, THREADS]);
         let decision = Decision::new(&metrics, &models).unwrap();
         assert_eq!((decision.size, &decision.verdict(100).choose[..]), (100, "unknown"));

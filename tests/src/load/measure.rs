@@ -214,7 +214,7 @@ impl Side {
         let (ports, connections) =
             (self.generator.ports(), ConnectionTable::read(self.target.tcp.port()));
         let workers = self.target.workers();
-        let in_turn = (0..workers.len()).map(|place| workers[(place + turn) % workers.len()]);
+        let in_turn = (0..workers.len()).map(|index| workers[(index + turn) % workers.len()]);
         let served = in_turn
             .map(|pid| (pid, connections.of(pid)))
             .find(|(_, of_pid)| ports.iter().any(|port| of_pid.contains(port)));

@@ -91,7 +91,7 @@ const FILES_BESIDES: usize = 100;
 /// `subprocess` and `target`.
 pub fn main() -> ExitCode {
     let text =
-        |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
+        |index| std::env::args_os().nth(index).and_then(|argument| argument.into_string().ok());
     let (first, second) = (text(1), text(2));
     let error = match first.as_deref() {
         Some(RUN_UNTIL_PARENT_ENDS) => {
@@ -243,8 +243,8 @@ fn measure_row(
 
 fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), String> {
     let Some(directory) = &options.histograms else { return Ok(()) };
-    for (place, (side, outcome)) in row.sides.iter().enumerate() {
-        let of = if place == 0 && row.size.is_none() {
+    for (index, (side, outcome)) in row.sides.iter().enumerate() {
+        let of = if index == 0 && row.size.is_none() {
             String::new()
         } else {
             format!("-{}", side.key())

@@ -91,7 +91,7 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
     }
     progress.end();
     if format == Format::Table {
-        comparison.answer().iter().try_for_each(|line| print_line(line))?;
+        comparison.recommendation().iter().try_for_each(|line| print_line(line))?;
     }
     eprintln!("the report is in {}", path.display());
     Ok(comparison.rows)
@@ -138,22 +138,22 @@ impl Comparison<'_> {
         for sample in 0..SAMPLES {
             for turn in 0..subjects.len() {
                 // Each sample begins with another subject.
-                let place = (turn + sample) % subjects.len();
-                let Ok(outcomes) = &mut cells[place] else { continue };
+                let index = (turn + sample) % subjects.len();
+                let Ok(outcomes) = &mut cells[index] else { continue };
                 let done = before * self.subjects.len() * SAMPLES + sample * subjects.len() + turn;
                 progress.set(self.timing.each * done as u32);
                 progress.show(format!(
                     "{}: {}, sample {} of {SAMPLES}",
                     row.name(),
-                    subjects[place].text(),
+                    subjects[index].text(),
                     sample + 1
                 ));
-                match self.measure_sample(subjects[place], shape, sample, progress) {
+                match self.measure_sample(subjects[index], shape, sample, progress) {
                     Ok(outcome) => outcomes.push(outcome),
                     Err(_) if is_interrupted() => {
-                        cells[place] = Err(Missing::NotRun("interrupted".into()))
+                        cells[index] = Err(Missing::NotRun("interrupted".into()))
                     }
-                    Err(missing) => cells[place] = Err(missing),
+                    Err(missing) => cells[index] = Err(missing),
                 }
             }
         }
@@ -268,7 +268,7 @@ impl Comparison<'_> {
     }
 
     /// Which model to choose, as lines of text.
-    fn answer(&self) -> Vec<String> {
+    fn recommendation(&self) -> Vec<String> {
         let report = self.report(None);
         let models = report.models();
         let metrics = report.metrics(&models);

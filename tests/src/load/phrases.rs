@@ -24,7 +24,7 @@ pub fn is_are_best(subjects: &[Subject]) -> String {
 
 pub fn capitalized(text: &str) -> String {
     text.char_indices()
-        .map(|(place, letter)| if place == 0 { letter.to_ascii_uppercase() } else { letter })
+        .map(|(index, letter)| if index == 0 { letter.to_ascii_uppercase() } else { letter })
         .collect()
 }
 

@@ -145,7 +145,7 @@ fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)
 /// The legend: the subject of each curve, its name, and the position of the name: x, and the row.
 fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))> {
     let (mut x, mut row) = (10, 0);
-    let place = |curve: &Curve| {
+    let entry = |curve: &Curve| {
         let name = if curve.subject == Subject::Compared { compared } else { curve.subject.text() };
         let width = 44 + LETTER * name.len() as i32 + 14;
         if x + width > SIZE.0 as i32 && x > 10 {
@@ -155,7 +155,7 @@ fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))
         x += width;
         (curve.subject, name.to_owned(), at)
     };
-    curves.iter().map(place).collect()
+    curves.iter().map(entry).collect()
 }
 
 /// Draws the names, each after its line and mark.

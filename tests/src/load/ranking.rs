@@ -42,12 +42,12 @@ pub struct Ranking {
 impl Ranking {
     /// The best subject, and those that do not differ from it.
     pub fn best(&self) -> Vec<Subject> {
-        self.order.iter().filter(|place| !place.is_behind).map(|place| place.subject).collect()
+        self.order.iter().filter(|ranked| !ranked.is_behind).map(|ranked| ranked.subject).collect()
     }
 
     /// The subjects that are behind the best one.
     pub fn behind(&self) -> impl Iterator<Item = &Ranked> {
-        self.order.iter().filter(|place| place.is_behind)
+        self.order.iter().filter(|ranked| ranked.is_behind)
     }
 
     /// Whether a subject is behind the best one.
@@ -56,23 +56,23 @@ impl Ranking {
     }
 
     /// A subject and its number, in relation to the best one.
-    fn beside(&self, place: &Ranked) -> String {
+    fn compared_with_best(&self, ranked: &Ranked) -> String {
         format!(
             "{} {} ({})",
-            place.subject.text(),
-            number(place.spread.median),
-            self.relation(place)
+            ranked.subject.text(),
+            number(ranked.spread.median),
+            self.relation(ranked)
         )
     }
 
     /// How a number relates to the best one: `best`, `the same`, `within the spread`, or a
     /// multiple.
-    pub fn relation(&self, place: &Ranked) -> String {
+    pub fn relation(&self, ranked: &Ranked) -> String {
         let best = &self.order[0];
-        match place.is_behind {
-            _ if place.subject == best.subject => BEST.into(),
-            true => share(place.spread.median, best.spread.median, best.subject),
-            false if place.spread == best.spread => "the same".into(),
+        match ranked.is_behind {
+            _ if ranked.subject == best.subject => BEST.into(),
+            true => share(ranked.spread.median, best.spread.median, best.subject),
+            false if ranked.spread == best.spread => "the same".into(),
             false => "within the spread".into(),
         }
     }
@@ -80,13 +80,13 @@ impl Ranking {
 
 impl MeasuredMetric<'_> {
     /// The number of a subject.
-    pub fn of(&self, subject: Subject, size: usize) -> Option<&Point> {
+    pub fn point(&self, subject: Subject, size: usize) -> Option<&Point> {
         self.curves.iter().find(|curve| curve.subject == subject)?.at(size)
     }
 
     /// The number of a subject, if it is not doubtful.
     pub fn reliable(&self, subject: Subject, size: usize) -> Option<Spread> {
-        self.of(subject, size).filter(|point| point.doubt.is_none()).map(|point| point.spread)
+        self.point(subject, size).filter(|point| point.doubt.is_none()).map(|point| point.spread)
     }
 
     /// The ranking at a number of connections, if at least two subjects have a reliable number
@@ -100,11 +100,11 @@ impl MeasuredMetric<'_> {
             if is_lower_better { order } else { order.reverse() }
         });
         let &(_, best) = values.first().filter(|_| values.len() >= 2)?;
-        let place = |(subject, spread): (Subject, Spread)| {
+        let rank = |(subject, spread): (Subject, Spread)| {
             let is_behind = spread.differs_from(&best, self.metric.same);
             Ranked { subject, spread, is_behind }
         };
-        Some(Ranking { size, order: values.into_iter().map(place).collect() })
+        Some(Ranking { size, order: values.into_iter().map(rank).collect() })
     }
 
     /// The rankings at the fewest and at the most connections at which the most subjects have a
@@ -121,14 +121,14 @@ impl MeasuredMetric<'_> {
 
     /// Which model was best at the most connections, how far behind the others were, and whether
     /// another model was best with fewer.
-    pub fn answer(&self) -> Option<String> {
+    pub fn winner_sentence(&self) -> Option<String> {
         let (first, last) = self.ends()?;
         let (best, unit) = (last.best(), self.metric.unit);
         let mut text = format!("With {} connections ", number(last.size as f64));
         if last.is_decided() {
             let first = &last.order[0];
             let others: Vec<String> =
-                last.order[1..].iter().map(|place| last.beside(place)).collect();
+                last.order[1..].iter().map(|ranked| last.compared_with_best(ranked)).collect();
             text.push_str(&format!(
                 "{} {}: {} {unit}; {}",
                 first.subject.text(),
@@ -140,7 +140,7 @@ impl MeasuredMetric<'_> {
             let all: Vec<String> = last
                 .order
                 .iter()
-                .map(|place| format!("{} {}", place.subject.text(), number(place.spread.median)))
+                .map(|ranked| format!("{} {}", ranked.subject.text(), number(ranked.spread.median)))
                 .collect();
             text.push_str(&format!(
                 "the models do not differ by more than the spread: {} {unit}",
@@ -163,7 +163,7 @@ impl MeasuredMetric<'_> {
 
     /// How curves grow from the fewest to the most connections, without doubtful numbers. `None` if
     /// no curve has two points, or if runs of this length are too short to say.
-    pub fn growth(&self, each: Duration) -> Option<String> {
+    pub fn growth_sentence(&self, each: Duration) -> Option<String> {
         if self.metric.kind == Kind::Tail && each < TAILS_MIN {
             return None;
         }
@@ -266,7 +266,7 @@ mod tests {
     fn the_sentence_names_the_best_model() {
         let answer = |pool, process| {
             measured("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])])
-                .answer()
+                .winner_sentence()
                 .unwrap()
         };
         assert_eq!(
@@ -284,7 +284,7 @@ mod tests {
     fn the_sentence_names_another_model_that_is_best_with_few_connections() {
         let curves: &[(Subject, Points)] =
             &[(POOL, &[(10, 2.0), (5_000, 2.0)]), (THREADS, &[(10, 1.0), (5_000, 9.0)])];
-        let answer = measured("cpu-rooms", curves).answer().unwrap();
+        let answer = measured("cpu-rooms", curves).winner_sentence().unwrap();
         assert!(answer.starts_with("With 5,000 connections pool used the least"), "{answer}");
         assert!(answer.ends_with("With 10 connections it was threads."), "{answer}");
     }
@@ -292,18 +292,20 @@ mod tests {
     #[test]
     fn models_are_compared_at_a_size_at_which_the_most_have_a_number() {
         assert_eq!(
-            measured("p99", &[(POOL, &[(10, 1.0)])]).answer(),
+            measured("p99", &[(POOL, &[(10, 1.0)])]).winner_sentence(),
             None,
             "a single model wins nothing"
         );
-        assert_eq!(measured("p99", &[]).answer(), None);
+        assert_eq!(measured("p99", &[]).winner_sentence(), None);
         // Only two models have a number with 5,000 connections. All have one with 100.
         let curves: &[(Subject, Points)] = &[
             (POOL, &[(100, 1.0), (5_000, 1.0)]),
             (THREADS, &[(100, 2.0), (5_000, 1.0)]),
             (PROCESS, &[(100, 3.0)]),
         ];
-        assert!(measured("p99", curves).answer().unwrap().starts_with("With 100 connections"));
+        assert!(
+            measured("p99", curves).winner_sentence().unwrap().starts_with("With 100 connections")
+        );
     }
 
     #[test]
@@ -313,17 +315,23 @@ mod tests {
             (THREADS, &[(10, 4.0), (1_000, 1.0)]),
             (PROCESS, &[(10, 1.0)]),
         ];
-        let growth = measured("memory", curves).growth(TAILS_MIN).unwrap();
+        let growth = measured("memory", curves).growth_sentence(TAILS_MIN).unwrap();
         assert_eq!(
             growth,
             "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the \
              spread: pool."
         );
-        assert_eq!(measured("memory", &curves[2..]).growth(TAILS_MIN), None);
-        assert!(measured("p99", curves).growth(TAILS_MIN).is_some());
-        assert_eq!(measured("p99", curves).growth(TAILS_MIN / 2), None, "too short for tails");
+        assert_eq!(measured("memory", &curves[2..]).growth_sentence(TAILS_MIN), None);
+        assert!(measured("p99", curves).growth_sentence(TAILS_MIN).is_some());
+        assert_eq!(
+            measured("p99", curves).growth_sentence(TAILS_MIN / 2),
+            None,
+            "too short for tails"
+        );
         let shape_of = |to: f64| {
-            measured("memory", &[(POOL, &[(10, 1.0), (1_000, to)])]).growth(TAILS_MIN).unwrap()
+            measured("memory", &[(POOL, &[(10, 1.0), (1_000, to)])])
+                .growth_sentence(TAILS_MIN)
+                .unwrap()
         };
         assert!(shape_of(3.0).contains("3 times, more slowly than"), "{}", shape_of(3.0));
         assert!(
@@ -336,8 +344,11 @@ mod tests {
     fn growth_within_the_spread_is_not_stated() {
         let wide = |value| Point { size: 10, spread: spread(value, 0.4), doubt: None };
         let mut measured = measured("cpu-paced", &[(POOL, &[(10, 1.0), (1_000, 1.8)])]);
-        assert!(measured.growth(TAILS_MIN).unwrap().contains("grows to 1.8 times"));
+        assert!(measured.growth_sentence(TAILS_MIN).unwrap().contains("grows to 1.8 times"));
         measured.curves[0].points = vec![wide(1.0), Point { size: 1_000, ..wide(1.8) }];
-        assert_eq!(measured.growth(TAILS_MIN).unwrap(), "No change larger than the spread: pool.");
+        assert_eq!(
+            measured.growth_sentence(TAILS_MIN).unwrap(),
+            "No change larger than the spread: pool."
+        );
     }
 }

@@ -148,8 +148,8 @@ impl Row {
             _ => self.shape.name.into(),
         };
         let mut lines = if self.size.is_some() { vec![title.clone()] } else { Vec::new() };
-        for (place, (side, outcome)) in self.sides.iter().enumerate() {
-            let is_title = place == 0 && self.size.is_none();
+        for (index, (side, outcome)) in self.sides.iter().enumerate() {
+            let is_title = index == 0 && self.size.is_none();
             lines.push(self.line(
                 &if is_title { title.clone() } else { format!("  {}", side.text()) },
                 outcome,

@@ -14,7 +14,7 @@ pub struct Sender {
     /// The index of its room.
     pub room: usize,
     /// Its index among the room's senders.
-    pub place: usize,
+    pub index_in_room: usize,
     /// What the server puts before its lines.
     pub prefix: Vec<u8>,
     /// What the client puts before its lines.
@@ -41,14 +41,14 @@ impl Sender {
     pub fn new(
         client: usize,
         room: usize,
-        place: usize,
+        index_in_room: usize,
         prefix: Vec<u8>,
         receivers: usize,
     ) -> Sender {
         Sender {
             client,
             room,
-            place,
+            index_in_room,
             prefix,
             head: Vec::new(),
             receivers: receivers as u32,
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(
             sender.received(2, 20 + WINDOW_NANOS_MAX),
             Some(10 + WINDOW_NANOS_MAX),
-            "and if it comes, its time is told"
+            "a late line still has its send time"
         );
     }
 }

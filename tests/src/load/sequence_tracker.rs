@@ -76,38 +76,38 @@ impl SequenceTracker {
         SequenceTracker { next: vec![None; senders].into(), ..SequenceTracker::from_start(0) }
     }
 
-    /// Records a line of the sender with the index `place` in the room.
-    pub fn record(&mut self, place: usize, number: u32) -> Arrival {
-        self.order = (self.order ^ (place as u64) << 32 ^ u64::from(number))
+    /// Records a line of the sender with this index in the room.
+    pub fn record(&mut self, sender: usize, number: u32) -> Arrival {
+        self.order = (self.order ^ (sender as u64) << 32 ^ u64::from(number))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .rotate_left(29);
-        let next = self.next[place].unwrap_or(number);
+        let next = self.next[sender].unwrap_or(number);
         if number >= next {
-            self.next[place] = Some(number + 1);
+            self.next[sender] = Some(number + 1);
             if number > next {
-                self.missing.push((place, next..number));
+                self.missing.push((sender, next..number));
             }
             return Arrival::New(next..number);
         }
         let found = self
             .missing
             .iter()
-            .position(|(other, range)| *other == place && range.contains(&number));
+            .position(|(other, range)| *other == sender && range.contains(&number));
         let Some((_, range)) = found.map(|index| self.missing.swap_remove(index)) else {
             self.tally.doubled += 1;
             return Arrival::Duplicate;
         };
         let around = [range.start..number, number + 1..range.end];
         self.missing.extend(
-            around.into_iter().filter(|range| !range.is_empty()).map(|range| (place, range)),
+            around.into_iter().filter(|range| !range.is_empty()).map(|range| (sender, range)),
         );
         self.tally.reordered += 1;
         Arrival::Late
     }
 
     /// The number that should come next from a sender; `None` if nothing has come from it yet.
-    pub fn next(&self, place: usize) -> Option<u32> {
-        self.next[place]
+    pub fn next(&self, sender: usize) -> Option<u32> {
+        self.next[sender]
     }
 
     /// Records a line that this receiver must not receive.
@@ -169,8 +169,8 @@ mod tests {
     fn another_order_of_two_senders_lines_has_another_hash() {
         let order = |lines: &[(usize, u32)]| {
             let mut tracker = SequenceTracker::from_start(2);
-            for &(place, number) in lines {
-                tracker.record(place, number);
+            for &(sender, number) in lines {
+                tracker.record(sender, number);
             }
             tracker.order()
         };

@@ -52,7 +52,7 @@ fn a_database_that_cannot_be_opened_is_reported_and_the_chat_continues() {
     assert_eq!(
         waiting[waiting.len() - 2],
         format!("[#lobby] a: 2999 {line}"),
-        "what isn't stored is told all the same"
+        "a client also receives what isn't stored"
     );
     // When the database becomes usable, the server uses it.
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();

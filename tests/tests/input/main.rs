@@ -52,7 +52,7 @@ fn the_longest_line_passes_and_one_byte_more_does_not() {
 }
 
 #[test]
-fn line_ends_of_every_kind() {
+fn every_kind_of_line_end_is_accepted() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.send(b"one\r\ntwo\n\nthree\r\r\nfour");

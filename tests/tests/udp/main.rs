@@ -64,7 +64,7 @@ fn join(server: &Server, nick: &str) -> Datagrams {
 }
 
 #[test]
-fn udp_and_tcp_talk() {
+fn udp_and_tcp_clients_talk() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let udp = join(&server, "udp");

@@ -108,12 +108,12 @@ impl Checker {
                     Membership::Dropped => true,
                 }
         };
-        let is_heard = |sender: &Sender| {
+        let is_complete = |sender: &Sender| {
             sender.is_udp
                 || sender.sent == sender.written
                 || self.receivers[sender.client].membership == Membership::Dropped
         };
-        self.senders.iter().all(is_heard) && self.receivers.iter().all(is_done)
+        self.senders.iter().all(is_complete) && self.receivers.iter().all(is_done)
     }
 
     /// By room: how many lines the slowest TCP receiver lags behind.

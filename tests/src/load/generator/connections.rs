@@ -211,7 +211,9 @@ impl Generator {
     fn release_windows(&mut self, index: usize, room: usize) {
         let senders = self.places_of(room);
         for sender in self.senders[senders].iter_mut().filter(|sender| sender.client != index) {
-            sender.remove_receiver(self.clients[index].tracker.next(sender.place).unwrap_or(0));
+            sender.remove_receiver(
+                self.clients[index].tracker.next(sender.index_in_room).unwrap_or(0),
+            );
         }
     }
 }
@@ -219,10 +221,10 @@ impl Generator {
 /// The address from which the clients of a room connect to a server on the loopback; `None` if the
 /// system may choose it. All addresses in 127.0.0.0/8 belong to the loopback.
 fn source_of(server: SocketAddr, room: usize) -> Option<IpAddr> {
-    let place = u32::try_from(room / ROOMS_PER_ADDRESS)
+    let number = u32::try_from(room / ROOMS_PER_ADDRESS)
         .ok()
-        .filter(|&place| place > 0 && server.ip() == Ipv4Addr::LOCALHOST)?;
-    Some(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST).checked_add(place)?).into())
+        .filter(|&number| number > 0 && server.ip() == Ipv4Addr::LOCALHOST)?;
+    Some(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST).checked_add(number)?).into())
 }
 
 pub(super) fn cannot_connect(address: SocketAddr, error: &std::io::Error) -> String {

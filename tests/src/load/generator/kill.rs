@@ -13,9 +13,9 @@ pub struct Kill {
     /// The process.
     pub pid: Pid,
     /// When to kill it, in ns after the beginning of the slice.
-    after: u64,
+    delay: u64,
     /// When it was killed, in ns; `None` before that.
-    at: Option<u64>,
+    killed_at: Option<u64>,
     /// By client: whether the process served it.
     served: Vec<bool>,
     /// By client: how long it waited, in ns; `None` while it still waits.
@@ -37,7 +37,7 @@ impl Kill {
     /// What the kill cost; `None` if the process was not killed, or a client that it served still
     /// waits.
     pub fn cost(&self) -> Option<KillCost> {
-        self.at?;
+        self.killed_at?;
         let longest = |is_served: bool| {
             let waits =
                 self.waits.iter().zip(&self.served).filter(|(_, served)| **served == is_served);
@@ -54,7 +54,7 @@ impl Kill {
 
     /// Whether every client that the process served has received a line again.
     fn is_over(&self) -> bool {
-        self.at.is_some()
+        self.killed_at.is_some()
             && self.waits.iter().zip(&self.served).all(|(wait, served)| wait.is_some() || !served)
     }
 }
@@ -69,11 +69,12 @@ impl Generator {
             .collect()
     }
 
-    /// Prepares a kill for the next slice, `after` its beginning. `served` says for each client
-    /// whether the process serves it.
-    pub fn prepare_kill(&mut self, pid: Pid, served: Vec<bool>, after: Duration) {
+    /// Prepares a kill for the next slice, `delay` after its beginning. `served` says for each
+    /// client whether the process serves it.
+    pub fn prepare_kill(&mut self, pid: Pid, served: Vec<bool>, delay: Duration) {
         let waits = vec![None; served.len()];
-        self.kill = Some(Kill { pid, after: after.as_nanos() as u64, at: None, served, waits });
+        self.kill =
+            Some(Kill { pid, delay: delay.as_nanos() as u64, killed_at: None, served, waits });
     }
 
     /// Takes the kill and its results.
@@ -85,14 +86,14 @@ impl Generator {
     /// the kill is due; `u64::MAX` if there is none to come.
     pub(super) fn kill_if_due(&mut self, began: u64) -> Result<u64, String> {
         let now = self.now();
-        let Some(planned) = self.kill.as_mut().filter(|planned| planned.at.is_none()) else {
+        let Some(planned) = self.kill.as_mut().filter(|planned| planned.killed_at.is_none()) else {
             return Ok(u64::MAX);
         };
-        let due = began + planned.after;
+        let due = began + planned.delay;
         if now < due {
             return Ok(due);
         }
-        planned.at = Some(now);
+        planned.killed_at = Some(now);
         kill(planned.pid, Signal::SIGKILL)
             .map_err(|errno| format!("cannot kill process {}: {errno}", planned.pid))?;
         Ok(u64::MAX)
@@ -103,11 +104,12 @@ impl Generator {
         self.kill.as_ref().is_none_or(Kill::is_over)
     }
 
-    /// A member has received a line that was due at `since`.
-    pub(super) fn note_after_kill(&mut self, index: usize, since: u64, now: u64) {
+    /// A member has received a line that was due at `since`. If that was after the kill, and its
+    /// first such line, its wait is over.
+    pub(super) fn record_recovery(&mut self, index: usize, since: u64, now: u64) {
         let is_ready = self.clients[index].stage == Stage::Ready;
         let Some(kill) = self.kill.as_mut() else { return };
-        if let Some(at) = kill.at.filter(|&at| is_ready && since >= at) {
+        if let Some(at) = kill.killed_at.filter(|&at| is_ready && since >= at) {
             kill.waits[index].get_or_insert(now - at);
         }
     }
@@ -117,8 +119,14 @@ impl Generator {
 mod tests {
     use super::*;
 
-    fn kill(at: Option<u64>, served: &[bool], waits: &[Option<u64>]) -> Kill {
-        Kill { pid: Pid::from_raw(1), after: 0, at, served: served.to_vec(), waits: waits.to_vec() }
+    fn kill(killed_at: Option<u64>, served: &[bool], waits: &[Option<u64>]) -> Kill {
+        Kill {
+            pid: Pid::from_raw(1),
+            delay: 0,
+            killed_at,
+            served: served.to_vec(),
+            waits: waits.to_vec(),
+        }
     }
 
     #[test]

@@ -187,12 +187,12 @@ impl Generator {
         let mut first = 0;
         for room in 0..self.shape.rooms {
             let members = self.shape.members_of(room);
-            for place in 0..self.shape.senders {
-                let client = first + place;
+            for index_in_room in 0..self.shape.senders {
+                let client = first + index_in_room;
                 let prefix =
                     self.protocol.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
                 let head = self.protocol.head(&self.room_name(room)).into_bytes();
-                let mut sender = Sender::new(client, room, place, prefix, members - 1);
+                let mut sender = Sender::new(client, room, index_in_room, prefix, members - 1);
                 sender.head = head;
                 self.senders.push(sender);
             }

@@ -121,7 +121,7 @@ impl Generator {
         let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
             return client.tracker.record_wrong();
         };
-        let arrival = client.tracker.record(sender.place, number);
+        let arrival = client.tracker.record(sender.index_in_room, number);
         if arrival == Arrival::Duplicate {
             return;
         }
@@ -132,7 +132,7 @@ impl Generator {
             skipped.for_each(|number| sender.missed(number));
             if let Some(latency) = sender.received(number, now) {
                 self.count.latency.saturating_record(latency);
-                self.note_after_kill(index, now - latency, now);
+                self.record_recovery(index, now - latency, now);
             }
         }
     }

@@ -66,10 +66,10 @@ impl Generator {
     pub(super) fn wait_until(
         &mut self,
         what: &str,
-        mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>,
+        mut is_done: impl FnMut(&mut Generator) -> Result<bool, String>,
     ) -> Result<(), String> {
         self.last_progress_at = self.now();
-        while !is_so(self)? {
+        while !is_done(self)? {
             let now = self.now();
             if now - self.last_progress_at > TIMEOUT {
                 let left = self.logging_in + self.leaving;

@@ -49,7 +49,8 @@ fn plot(report: &Report, metric: &Metric) -> String {
     let mut sentences = vec![metric.reading.to_owned()];
     sentences.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
     sentences.extend(
-        MeasuredMetric { metric, curves: metric.curves(report.rows, &report.models()) }.answer(),
+        MeasuredMetric { metric, curves: metric.curves(report.rows, &report.models()) }
+            .winner_sentence(),
     );
     let is_chance = metric.kind == Kind::Tail && report.seconds < TAILS_MIN && !curves.is_empty();
     sentences.extend(is_chance.then(|| {
@@ -57,7 +58,7 @@ fn plot(report: &Report, metric: &Metric) -> String {
          is said about how they grow."
             .into()
     }));
-    sentences.extend(MeasuredMetric { metric, curves }.growth(report.seconds));
+    sentences.extend(MeasuredMetric { metric, curves }.growth_sentence(report.seconds));
     sentences.extend((metric.id == "memory").then(|| memory_split(report)));
     sentences.extend(
         (!doubts.is_empty())

@@ -296,12 +296,12 @@ fn only_what_scrolls_is_wider_than_a_phone() {
         && !head.contains(" width=")
         && !head.contains(" height=")));
     // A table either scrolls in a container of its own or becomes a stack of cells.
-    for (place, _) in page.match_indices("<table") {
-        let scrolls = page[..place].ends_with("<div class=\"wide\" tabindex=\"0\">");
+    for (start, _) in page.match_indices("<table") {
+        let scrolls = page[..start].ends_with("<div class=\"wide\" tabindex=\"0\">");
         assert!(
-            scrolls || page[place..].starts_with("<table class=\"stack"),
+            scrolls || page[start..].starts_with("<table class=\"stack"),
             "{}",
-            &page[place..place + 60]
+            &page[start..start + 60]
         );
     }
     assert_eq!(

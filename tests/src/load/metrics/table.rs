@@ -285,9 +285,9 @@ mod tests {
 
     #[test]
     fn every_metric_has_a_unique_name_and_a_family() {
-        for (place, metric) in METRICS.iter().enumerate() {
+        for (index, metric) in METRICS.iter().enumerate() {
             assert!(
-                METRICS[..place]
+                METRICS[..index]
                     .iter()
                     .all(|other| other.id != metric.id && other.title != metric.title),
                 "{}",
