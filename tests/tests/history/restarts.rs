@@ -27,8 +27,13 @@ fn history_and_topics_survive_a_restart() {
     c.say("said behind\n/topic another\n/join #tea");
     c.reads("* topic of #tea: oolong");
     assert_eq!(history(&mut c, 20), ["[#tea] a: said in tea"]);
-    // All processes are killed at once. What was said in the last second may be lost.
-    std::thread::sleep(Duration::from_secs(1));
+    // All processes are killed at once. What the journal has not yet stored would be lost.
+    let stored = ["said behind", "another"].map(str::as_bytes);
+    wait_for("the line and the topic to be stored", || {
+        let log = std::fs::read(data_dir.0.join("history.sqlite3-wal")).unwrap_or_default();
+        stored.iter().all(|text| log.windows(text.len()).any(|bytes| bytes == *text)).then_some(())
+    });
+    c.sync();
     server.signal(Signal::SIGKILL);
     server.wait();
     let server = start_on(&data_dir.0, &[]);
