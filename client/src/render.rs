@@ -4,7 +4,7 @@
 use crate::conversation::{DeliveryState, Entry, Received};
 use crate::lookalike::Lookalikes;
 use crate::sanitize::sanitize;
-use forkchat_common::ids::Micros;
+use forkchat_common::ids::{Micros, RecordId};
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::tagged::Kind;
 use jiff::Timestamp;
@@ -222,14 +222,19 @@ pub fn json(received: &Received) -> String {
     };
     let text = |value: &Option<String>| value.clone().map(Value::from);
     put("event", Some(received.kind.unwrap_or(Kind::Other).name().into()));
-    put("id", received.id.map(|id| id.0.into()));
+    // Numbers as long as the server makes its own order: then the index is always 0.
+    let number = |id: RecordId| match id.index {
+        0 => Value::from(id.sequence.0),
+        _ => id.to_string().into(),
+    };
+    put("id", received.id.map(number));
     put("time", received.time.map(|time| format!("{:.3}", timestamp(time)).into()));
     put("room", text(&received.room));
     put("nick", text(&received.nick));
     put("target", text(&received.target));
     put("to", text(&received.to));
     put("names", (!received.names.is_empty()).then(|| received.names.clone().into()));
-    put("since", received.since.map(|since| since.0.into()));
+    put("since", received.since.map(number));
     put("own", received.is_own.then(|| true.into()));
     put("text", Some(received.text.clone().into()));
     format!("{}\n", Value::Object(object))
@@ -253,6 +258,7 @@ pub fn for_stderr(entry: &Entry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forkchat_common::ids::Sequence;
     use jiff::civil::date;
     use jiff::tz::Offset;
 
@@ -325,15 +331,13 @@ mod tests {
     #[test]
     fn an_object_has_the_names_of_a_list_and_the_beginning_of_a_history() {
         let names = vec!["alice".to_owned(), "bob".to_owned()];
-        let object: Value = serde_json::from_str(&json(&Received {
-            names,
-            since: Some(forkchat_common::ids::Sequence(7)),
-            ..Received::default()
-        }))
-        .unwrap();
+        let since = RecordId::first_of(Sequence(7));
+        let id = RecordId { sequence: Sequence(9), index: 2 };
+        let received = Received { id: Some(id), names, since: Some(since), ..Received::default() };
+        let object: Value = serde_json::from_str(&json(&received)).unwrap();
         assert_eq!(
-            (&object["names"], &object["since"]),
-            (&serde_json::json!(["alice", "bob"]), &serde_json::json!(7))
+            (&object["id"], &object["names"], &object["since"]),
+            (&"9.2".into(), &serde_json::json!(["alice", "bob"]), &serde_json::json!(7))
         );
         assert!(json(&Received::default()).find("names").is_none());
     }

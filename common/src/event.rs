@@ -1,15 +1,15 @@
 //! What happens in the chat and is sent to its sessions, and why something was refused. Values only;
 //! each protocol in [`crate::protocol`] turns them into bytes of its own.
 
-use crate::ids::{Micros, Sequence};
+use crate::ids::{Micros, RecordId};
 use crate::names::NameError;
 
-/// When something happened, and where its record stands. All that follows from one record has this in
+/// When something happened, and the name of its record. All that follows from one record has this in
 /// common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// The record's sequence.
-    pub id: Sequence,
+    /// The record's id.
+    pub id: RecordId,
     /// When it happened, by the wall clock. If the clock was set back, it may be earlier than the time
     /// of the record before.
     pub time: Micros,
@@ -127,8 +127,8 @@ pub enum Event<'a> {
         lines: usize,
         /// The time of the first line, if there is one.
         first: Option<Micros>,
-        /// All lines of the room from this sequence on were sent.
-        since: Sequence,
+        /// All lines of the room from this id on were sent.
+        since: RecordId,
     },
     /// Something was refused.
     Refused {

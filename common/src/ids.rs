@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 /// A position in the event log: the record that starts at it is the next one.
 ///
@@ -23,6 +25,53 @@ impl Sequence {
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The name of a record: that of what happened, and of everything that follows from it. The chat, its
+/// clients and the history know a record by this, and only the processes that read the log know it
+/// by its place there. Grows with the log's order, within a run and over restarts.
+///
+/// It is two numbers since the order may be made elsewhere, in messages of several records each:
+/// then they are the message's sequence and the index in it. A log that makes its own order gives
+/// each record its position and index 0.
+///
+/// As text `1042`, or `1042.3` if the index is not 0.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct RecordId {
+    /// The sequence; 0 comes before all records.
+    pub sequence: Sequence,
+    /// The index among the records with this sequence.
+    pub index: u32,
+}
+
+impl RecordId {
+    /// Before all records.
+    pub const ZERO: RecordId = RecordId::first_of(Sequence(0));
+
+    /// The first record with this sequence.
+    pub const fn first_of(sequence: Sequence) -> RecordId {
+        RecordId { sequence, index: 0 }
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            0 => self.sequence.fmt(f),
+            index => write!(f, "{}.{index}", self.sequence),
+        }
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<RecordId, ParseIntError> {
+        let (sequence, index) = text.split_once('.').unwrap_or((text, "0"));
+        Ok(RecordId { sequence: Sequence(sequence.parse()?), index: index.parse()? })
     }
 }
 
@@ -119,6 +168,22 @@ mod tests {
         let id = SessionId::new(77, 1_048_575);
         assert_eq!((id.serial(), id.cell()), (77, 1_048_575));
         assert_eq!(id.to_string(), "1048575.77");
+    }
+
+    #[test]
+    fn a_record_id_is_read_back_from_its_text() {
+        for (index, text) in [(0, "1042"), (3, "1042.3")] {
+            let id = RecordId { sequence: Sequence(1042), index };
+            assert_eq!((id.to_string().as_str(), text.parse()), (text, Ok(id)));
+        }
+        for wrong in ["", "x", "1042.", ".3", "1042.3.1", "-1", "1042.4294967296"] {
+            assert!(wrong.parse::<RecordId>().is_err(), "{wrong}");
+        }
+        let later = RecordId { sequence: Sequence(1042), index: 1 };
+        assert!(
+            RecordId::first_of(Sequence(1042)) < later
+                && later < RecordId::first_of(Sequence(1043))
+        );
     }
 
     #[test]

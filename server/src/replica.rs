@@ -43,8 +43,8 @@ impl fmt::Display for JoinError {
 struct Muted<'a, O>(&'a mut O);
 
 impl<O: Deliveries> Deliveries for Muted<'_, O> {
-    fn begin(&mut self, at: Sequence, author: Option<Slot>) {
-        self.0.begin(at, author);
+    fn begin(&mut self, author: Option<Slot>) {
+        self.0.begin(author);
     }
     fn opened(&mut self, session: SessionId, slot: Slot) {
         self.0.opened(session, slot);
@@ -97,7 +97,7 @@ impl Replica {
         mut carry_out: impl FnMut(&mut O, std::vec::Drain<'_, Effect>),
     ) -> u64 {
         let mut count = 0;
-        for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
+        for Entry { position: sequence, id, time, payload, .. } in self.reader.fetch(blocks_max) {
             let treatment = self.segment.quarantine.treatment(sequence);
             let at = |session| Place::Record { sequence, session, treatment };
             self.segment.quarantine.enter(self.slot, Thread::Send, at(SessionId::NONE));
@@ -108,7 +108,8 @@ impl Replica {
                 Some(Some(record)) => {
                     self.segment.quarantine.enter(self.slot, Thread::Send, at(record.session));
                     strike(Act::Applying, payload);
-                    let stamp = Stamp { id: sequence, time };
+                    let stamp = Stamp { id, time };
+                    deliveries.record(sequence);
                     let (cache, effects) = (&mut self.cache, &mut self.effects);
                     match treatment {
                         Treatment::Mute => {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     impl Deliveries for Fate {
-        fn begin(&mut self, _: Sequence, _: Option<Slot>) {
+        fn begin(&mut self, _: Option<Slot>) {
             self.begun += 1;
         }
         fn wants(&mut self, _: SessionId, _: Slot) -> bool {

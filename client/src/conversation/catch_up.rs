@@ -7,7 +7,7 @@
 //! appear in the order in which they were said.
 
 use super::{Conversation, Entry, Phase, Received, lines_of};
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::RecordId;
 use forkchat_common::protocol::line::tagged::Kind;
 use std::collections::HashMap;
 
@@ -24,12 +24,12 @@ const HELD_BACK_MAX: usize = 2_000;
 #[derive(Debug, Default)]
 pub(super) struct CatchUp {
     /// The last id before the outage; without an outage, the last id so far.
-    last_id: Sequence,
+    last_id: RecordId,
     /// The last id received over this connection.
-    newest_id: Sequence,
+    newest_id: RecordId,
     /// How many lines of each id and room were shown: of the last id, and during an outage of all
     /// ids since.
-    shown: HashMap<(Sequence, String), usize>,
+    shown: HashMap<(RecordId, String), usize>,
     /// The connection was lost, and the histories have not been read since.
     is_pending: bool,
     /// It is unknown which lines are missing: the server's clock was set back, so its ids can't be
@@ -50,7 +50,7 @@ impl CatchUp {
     }
 
     pub fn connected(&mut self) {
-        self.newest_id = Sequence(0);
+        self.newest_id = RecordId::ZERO;
     }
 
     /// The connection was lost after a login. From now on lines may be missing.
@@ -131,7 +131,7 @@ impl Conversation {
         &mut self,
         history: Vec<Received>,
         arrived: Vec<Received>,
-        complete_since: &HashMap<String, Sequence>,
+        complete_since: &HashMap<String, RecordId>,
         is_whole: bool,
     ) {
         if !self.catch_up.is_pending() {

@@ -1,6 +1,6 @@
 //! What the conversation asks to show. Values only: [`crate::render`] formats them.
 
-use forkchat_common::ids::{Micros, Sequence};
+use forkchat_common::ids::{Micros, RecordId};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 
 /// One thing to show.
@@ -39,8 +39,8 @@ pub enum DeliveryState {
 pub struct Received {
     /// What kind of line; `None` if the server sent no tags with it.
     pub kind: Option<Kind>,
-    /// Its position in the server's log.
-    pub id: Option<Sequence>,
+    /// The id of its record.
+    pub id: Option<RecordId>,
     /// When it happened.
     pub time: Option<Micros>,
     /// The room in which it happened.
@@ -53,8 +53,8 @@ pub struct Received {
     pub to: Option<String>,
     /// The names in this line of a list.
     pub names: Vec<String>,
-    /// In the answer to `/history`: the history has every line of the room from this position on.
-    pub since: Option<Sequence>,
+    /// In the answer to `/history`: the history has every line of the room from this id on.
+    pub since: Option<RecordId>,
     /// The text that was said, without room and nickname before it.
     pub text: String,
     /// The whole line as people read it.

@@ -9,7 +9,7 @@ use super::line::{Fence, Line, Purpose};
 use super::{Conversation, Output, Phase};
 use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::RecordId;
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::input::parse;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
@@ -37,9 +37,9 @@ pub(super) struct Login {
     nick_retries: usize,
     /// How often the login was sent over this connection.
     tries: u32,
-    /// The log position of the first login. Earlier lines in a history are from other users, or
+    /// The id of the record of the first login. Earlier lines in a history are from other users, or
     /// from an earlier run of the client.
-    first_position: Option<Sequence>,
+    first_id: Option<RecordId>,
     /// Since when the client waits for answers to the login, or for histories.
     awaited_since: Option<Instant>,
     has_timed_out: bool,
@@ -53,12 +53,12 @@ impl Login {
 
     /// Whether a login has succeeded since the start of the client.
     pub fn was_done(&self) -> bool {
-        self.first_position.is_some()
+        self.first_id.is_some()
     }
 
-    /// The log position of the first login.
-    pub fn first_position(&self) -> Sequence {
-        self.first_position.unwrap_or_default()
+    /// The id of the record of the first login.
+    pub fn first_id(&self) -> RecordId {
+        self.first_id.unwrap_or_default()
     }
 
     /// The identity of before the outage, until it is restored.
@@ -174,7 +174,7 @@ impl Conversation {
     }
 
     /// The login's last answer has arrived.
-    fn logged_in(&mut self, position: Option<Sequence>, now: Instant) {
+    fn logged_in(&mut self, id: Option<RecordId>, now: Instant) {
         self.login.await_answers(None);
         let is_unanswered =
             |line: &Line| matches!(line.purpose, Purpose::Setup | Purpose::Nick | Purpose::Room);
@@ -188,7 +188,7 @@ impl Conversation {
         self.backoff = Backoff::default();
         self.login.tries = 0;
         self.resolution.reset_tries();
-        self.login.first_position = self.login.first_position.or(position);
+        self.login.first_id = self.login.first_id.or(id);
         if !self.config.interactive
             && let Some(refused) = self.login.refused.take()
         {

@@ -49,7 +49,7 @@ use crate::backoff::Backoff;
 use catch_up::CatchUp;
 use deferred::Deferred;
 use forkchat_common::charset::Charset;
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::RecordId;
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::input::{Input, begins_with_lookalike, literal, parse};
 use forkchat_common::protocol::line::settings::{Setting, parse_setting};
@@ -98,7 +98,7 @@ pub enum Output {
     /// Send these bytes: one line with its LF.
     Send(Vec<u8>),
     /// Show this.
-    Show(Entry),
+    Show(Box<Entry>),
     /// Connect; then call [`Conversation::handle_connected`] or
     /// [`Conversation::handle_disconnected`].
     Connect,
@@ -170,7 +170,7 @@ pub struct Conversation {
 
     /// The last answer: its command, its id, and whether it is shown. All lines of an answer are
     /// shown or none.
-    last_answer: Option<(String, Option<Sequence>, bool)>,
+    last_answer: Option<(String, Option<RecordId>, bool)>,
     known_names: KnownNames,
 }
 
@@ -583,7 +583,7 @@ impl Conversation {
     }
 
     fn show(&mut self, entry: Entry) {
-        self.push(Output::Show(entry));
+        self.push(Output::Show(Box::new(entry)));
     }
 
     fn push(&mut self, output: Output) {

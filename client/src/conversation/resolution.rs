@@ -9,7 +9,7 @@
 use super::catch_up::CatchUp;
 use super::line::{Fence, Line, Purpose, Request};
 use super::{Conversation, DeliveryState, Phase, Received, lines_of};
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::RecordId;
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::collections::HashMap;
@@ -36,11 +36,11 @@ pub(super) struct Resolution {
     /// The lines of all histories.
     history: Vec<Received>,
     /// For each room: the history has every line from this position on.
-    complete_since: HashMap<String, Sequence>,
+    complete_since: HashMap<String, RecordId>,
     /// Over UDP: how many gaps the client had noticed when it requested the histories.
     gaps_before: u64,
     /// For each room: the log position of the user's last echo, and the number of echoes there.
-    last_echo: HashMap<String, (Sequence, usize)>,
+    last_echo: HashMap<String, (RecordId, usize)>,
 }
 
 impl Resolution {
@@ -217,7 +217,7 @@ impl Conversation {
         else {
             return Verdict::Unknown;
         };
-        let login = self.login.first_position();
+        let login = self.login.first_id();
         let (last_echo, mut echoes) =
             self.resolution.last_echo.get(room).copied().unwrap_or((login, 0));
         let kind = if line.request == Request::Action { Kind::Action } else { Kind::Say };

@@ -163,7 +163,7 @@ mod tests {
     use crate::chat::{Fact, Record, RenderCache};
     use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::event::Stamp;
-    use forkchat_common::ids::{Sequence, Slot};
+    use forkchat_common::ids::{RecordId, Sequence, Slot};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -224,7 +224,7 @@ mod tests {
 
         fn apply(&mut self, session: SessionId, fact: Fact<'_>) {
             self.at += 1;
-            let stamp = Stamp { id: Sequence(self.at), time: self.now };
+            let stamp = Stamp { id: RecordId::first_of(Sequence(self.at)), time: self.now };
             let input_end = if matches!(fact, Fact::Line(_)) { self.at } else { 0 };
             let record = Record { session, input_end, fact };
             let effects = self.chat.effects_of(stamp, &record, &mut self.told);

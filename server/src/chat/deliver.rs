@@ -12,11 +12,15 @@ use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 /// Where deliveries go: the outboxes of the process that applies the records. This is the hot path,
 /// with a call for each receiver of each line. Everything else that a record causes is an [`Effect`].
 pub trait Deliveries {
-    /// All following calls result from the record at this sequence. `author` is the worker that
-    /// serves the session of the record, and that appended it; `None` if the record belongs to no
-    /// open session.
-    fn begin(&mut self, at: Sequence, author: Option<Slot>) {
-        let _ = (at, author);
+    /// All following calls result from the record at this position in the log.
+    fn record(&mut self, at: Sequence) {
+        let _ = at;
+    }
+
+    /// `author` is the worker that serves the session of the record, and that appended it; `None` if
+    /// the record belongs to no open session.
+    fn begin(&mut self, author: Option<Slot>) {
+        let _ = author;
     }
 
     /// A session, served by the worker in `slot`, has begun. It has received nothing before.
@@ -64,7 +68,7 @@ impl<'a, O: Deliveries> Out<'a, O> {
         deliveries: &'a mut O,
         effects: &'a mut Vec<Effect>,
     ) -> Self {
-        deliveries.begin(stamp.id, author);
+        deliveries.begin(author);
         Out { stamp, now, own: None, deliveries, effects, cache }
     }
 

@@ -3,7 +3,7 @@
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::event::Stamp;
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::ids::{RecordId, SessionId, Slot};
 use forkchat_common::names::RoomName;
 
 /// One effect of a record.
@@ -46,7 +46,7 @@ pub enum Effect {
         /// The worker that serves it.
         slot: Slot,
         /// The list: its command's record.
-        list: Sequence,
+        list: RecordId,
         /// How many parts were sent.
         parts: u32,
     },
@@ -86,8 +86,6 @@ pub enum HistoryEntry {
     },
     /// A room's topic.
     Topic {
-        /// Its record's id and time.
-        stamp: Stamp,
         /// The room.
         room: RoomName,
         /// The topic; empty if it was removed.

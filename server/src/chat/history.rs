@@ -6,7 +6,7 @@ use super::deliver::{Deliveries, Out};
 use super::requests::Query;
 use super::rooms::RoomId;
 use forkchat_common::event::{Event, Refusal, Stamp};
-use forkchat_common::ids::{Micros, Sequence, SessionId};
+use forkchat_common::ids::{Micros, RecordId, SessionId};
 use forkchat_common::limits::TOPIC_CHARS_MAX;
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,11 @@ pub struct HistoryRequest {
     /// How many lines were sent so far.
     pub sent: usize,
     /// The last of those; 0 before the first.
-    pub after: Sequence,
+    pub after: RecordId,
     /// The record at which they were sent, or that of the request.
-    pub sent_at: Sequence,
+    pub sent_at: RecordId,
     /// The first of them, and when it was said.
-    pub first: Option<(Sequence, Micros)>,
+    pub first: Option<(RecordId, Micros)>,
     /// The day of the last line sent, in days since 1970-01-01 UTC; `None` before the first.
     pub day: Option<u64>,
 }
@@ -37,7 +37,7 @@ pub struct HistoryRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPart<'a> {
     /// The line after which it continues.
-    pub after: Sequence,
+    pub after: RecordId,
     /// The lines, oldest first: [`PastLine`]s in a row.
     #[serde(borrow, with = "serde_bytes")]
     pub lines: &'a [u8],
@@ -50,8 +50,8 @@ pub struct HistoryPart<'a> {
 pub enum PartEnd {
     /// Another part.
     More,
-    /// Nothing: from this sequence on the room's lines are all known.
-    Since(Sequence),
+    /// Nothing: from this id on the room's lines are all known.
+    Since(RecordId),
     /// Nothing, since earlier lines can't be read now.
     Unreadable,
 }
@@ -60,7 +60,7 @@ pub enum PartEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastLine<'a> {
     /// Its id, of this or an earlier run.
-    pub sequence: Sequence,
+    pub id: RecordId,
     /// When it was said.
     pub time: Micros,
     /// The sender.
@@ -112,7 +112,7 @@ impl Chat {
         out: &mut Out<'_, O>,
     ) {
         let (room, sent_at) = (self.state.rooms.get(room).name.clone(), out.stamp.id);
-        let after = Sequence(0);
+        let after = RecordId::ZERO;
         let request =
             HistoryRequest { room, more: count, sent: 0, after, sent_at, first: None, day: None };
         self.ask(id, Query::History(request), true, out);
@@ -131,11 +131,11 @@ impl Chat {
         }
         let stamp = out.stamp;
         for line in part.past_lines().take(request.more) {
-            let PastLine { sequence, time, nick, is_action, text } = line;
+            let PastLine { id: line_id, time, nick, is_action, text } = line;
             (request.sent, request.more, request.after) =
-                (request.sent + 1, request.more - 1, sequence);
-            request.first = request.first.or(Some((sequence, time)));
-            out.stamp = Stamp { id: sequence, time };
+                (request.sent + 1, request.more - 1, line_id);
+            request.first = request.first.or(Some((line_id, time)));
+            out.stamp = Stamp { id: line_id, time };
             let day = Some(time.0 / MICROS_PER_DAY);
             if std::mem::replace(&mut request.day, day) != day {
                 self.send(id, &Event::Day, out);
@@ -163,7 +163,7 @@ impl Chat {
     }
 
     /// A topic of an earlier run, for a room that has none in this one.
-    pub(super) fn restore_topic(&mut self, room: &str, topic: &str, at: Sequence) {
+    pub(super) fn restore_topic(&mut self, room: &str, topic: &str, at: RecordId) {
         if !self.state.is_restored
             && let Ok(name) = RoomName::parse(room)
         {
@@ -178,7 +178,7 @@ impl Chat {
 mod tests {
     use super::*;
     use crate::chat::{Answer, CloseReason, Effect, Fact, Part, Query, Record, Transport};
-    use forkchat_common::ids::Slot;
+    use forkchat_common::ids::{Sequence, Slot};
 
     const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn apply(chat: &mut Chat, told: &mut Told, at: u64, fact: Fact<'_>) {
-        let stamp = Stamp { id: Sequence(at), time: Micros(at) };
+        let stamp = Stamp { id: RecordId::first_of(Sequence(at)), time: Micros(at) };
         let effects = chat.effects_of(stamp, &Record { session: ME, input_end: at, fact }, told);
         let goes_on = |effect: &&Effect| matches!(effect, Effect::InputGoesOn { .. });
         told.1 += effects.iter().filter(goes_on).count();
@@ -222,7 +222,7 @@ mod tests {
         let mut lines = Vec::new();
         for &place in places {
             PastLine {
-                sequence: Sequence(place),
+                id: RecordId::first_of(Sequence(place)),
                 time: Micros(place),
                 nick: "a",
                 is_action: false,
@@ -231,8 +231,12 @@ mod tests {
             .encode(&mut lines);
         }
         let answer = Answer {
-            request: Sequence(2),
-            part: Part::History(HistoryPart { after: Sequence(behind), lines: &lines, end }),
+            request: RecordId::first_of(Sequence(2)),
+            part: Part::History(HistoryPart {
+                after: RecordId::first_of(Sequence(behind)),
+                lines: &lines,
+                end,
+            }),
         };
         apply(chat, told, at, Fact::Answer(answer));
     }
@@ -250,9 +254,9 @@ mod tests {
         let Query::History(question) = &request.query;
         assert_eq!(
             (question.sent, question.more, question.after, question.sent_at),
-            (2, 1, Sequence(11), Sequence(3))
+            (2, 1, RecordId::first_of(Sequence(11)), RecordId::first_of(Sequence(3)))
         );
-        answer(&mut copy, &mut told, 5, 11, &[12, 13], PartEnd::Since(Sequence(0)));
+        answer(&mut copy, &mut told, 5, 11, &[12, 13], PartEnd::Since(RecordId::ZERO));
         assert!(
             told.0.contains("a: 12\n* end of the history of #lobby: 3 lines since ")
                 && !told.0.contains("13"),
@@ -261,7 +265,7 @@ mod tests {
         );
         assert_eq!((told.1, copy.requests().count(), copy.is_waiting(ME)), (1, 0, false));
         let before = told.0.clone();
-        answer(&mut copy, &mut told, 6, 11, &[12], PartEnd::Since(Sequence(0)));
+        answer(&mut copy, &mut told, 6, 11, &[12], PartEnd::Since(RecordId::ZERO));
         assert_eq!((told.0, told.1), (before, 1));
     }
 
@@ -273,7 +277,7 @@ mod tests {
         let before = told.0.clone();
         for chat in [&mut chat, &mut copy] {
             told.0.clone_from(&before);
-            let end = PartEnd::Since(Sequence(0));
+            let end = PartEnd::Since(RecordId::ZERO);
             answer(
                 chat,
                 &mut told,
@@ -294,13 +298,13 @@ mod tests {
     #[test]
     fn with_tags_no_date_stands_between_the_lines_of_a_history() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10], PartEnd::Since(Sequence(0)));
+        answer(&mut chat, &mut told, 3, 0, &[10], PartEnd::Since(RecordId::ZERO));
         apply(&mut chat, &mut told, 4, Fact::Line(b"/set tags on"));
         apply(&mut chat, &mut told, 5, Fact::Line(b"/history 3"));
         told.0.clear();
         let mut lines = Vec::new();
         PastLine {
-            sequence: Sequence(10),
+            id: RecordId::first_of(Sequence(10)),
             time: Micros(10),
             nick: "a",
             is_action: false,
@@ -308,9 +312,9 @@ mod tests {
         }
         .encode(&mut lines);
         let answer = Answer {
-            request: Sequence(5),
+            request: RecordId::first_of(Sequence(5)),
             part: Part::History(HistoryPart {
-                after: Sequence(0),
+                after: RecordId::ZERO,
                 lines: &lines,
                 end: PartEnd::More,
             }),
@@ -345,16 +349,16 @@ mod tests {
         assert_eq!(told.0, "");
         // A copy that starts from a snapshot knows what waits.
         let mut chat = Chat::restore(&chat.snapshot()).unwrap();
-        answer(&mut chat, &mut told, 7, 0, &[], PartEnd::Since(Sequence(0)));
+        answer(&mut chat, &mut told, 7, 0, &[], PartEnd::Since(RecordId::ZERO));
         assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong one\n");
         told.0.clear();
         let (name, _) = chat.requests().next().unwrap();
         let second = Answer {
             request: name,
             part: Part::History(HistoryPart {
-                after: Sequence(0),
+                after: RecordId::ZERO,
                 lines: &[],
-                end: PartEnd::Since(Sequence(0)),
+                end: PartEnd::Since(RecordId::ZERO),
             }),
         };
         apply(&mut chat, &mut told, 8, Fact::Answer(second));
@@ -380,7 +384,7 @@ mod tests {
     #[test]
     fn topics_of_earlier_runs_come_back_once_and_give_way_to_what_is_set_now() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[], PartEnd::Since(Sequence(0)));
+        answer(&mut chat, &mut told, 3, 0, &[], PartEnd::Since(RecordId::ZERO));
         apply(&mut chat, &mut told, 3, Fact::Line(b"/topic mine"));
         for room in ["#lobby", "#old"] {
             apply(&mut chat, &mut told, 4, Fact::Topic { room, topic: "theirs" });

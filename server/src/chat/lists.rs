@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::rooms::{ListPlace, matches};
 use super::waiting::{Awaited, Waiting};
 use forkchat_common::event::{Event, ListEnd, Stamp};
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::ids::{RecordId, SessionId, Slot};
 use forkchat_common::limits::{
     ANSWER_PART_BYTES, MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_PART_MAX,
     TOPIC_LISTED_CHARS_MAX,
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct List {
     /// The record of the command: the list's name, and the id of each of its lines.
-    at: Sequence,
+    at: RecordId,
     /// How many parts were sent.
     parts: u32,
     /// How many items were sent.
@@ -56,7 +56,7 @@ type RoomItem<'a> = (&'a str, usize, &'a str);
 impl Chat {
     /// The lists that sessions of the worker in `slot` wait for: whose, the list's record, and how
     /// many parts were sent.
-    pub fn lists_of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, Sequence, u32)> {
+    pub fn lists_of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, RecordId, u32)> {
         self.sessions_of(slot).filter_map(|session| match &session.waiting.as_ref()?.until {
             Awaited::List(list) => Some((session.id, list.at, list.parts)),
             Awaited::Answer(_) => None,
@@ -95,7 +95,7 @@ impl Chat {
     pub(super) fn send_next_part<O: Deliveries>(
         &mut self,
         id: SessionId,
-        of: Sequence,
+        of: RecordId,
         parts: u32,
         out: &mut Out<'_, O>,
     ) {
@@ -227,7 +227,7 @@ impl Chat {
 }
 
 impl List {
-    fn new(at: Sequence, of: Items) -> List {
+    fn new(at: RecordId, of: Items) -> List {
         List { at, parts: 0, sent: 0, of }
     }
 }

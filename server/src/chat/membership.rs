@@ -128,11 +128,7 @@ impl Chat {
         };
         let event = Event::TopicSet { room: room.name.as_str(), source: session.source(), topic };
         self.send_room(room, Some(id), &event, out);
-        out.keep(|stamp| HistoryEntry::Topic {
-            stamp,
-            room: room.name.clone(),
-            text: topic.to_owned(),
-        });
+        out.keep(|_| HistoryEntry::Topic { room: room.name.clone(), text: topic.to_owned() });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::rate::RateLimit;
 use super::requests::Answer;
 use forkchat_common::endpoint::{LocalAddress, Origin, Token};
 use forkchat_common::event::Dismissal;
-use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::ids::{Micros, RecordId, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ pub enum Fact<'a> {
     /// A part of a list was written to its session, which may be sent the next one.
     NextPart {
         /// The list: the record of the command that asked for it.
-        of: Sequence,
+        of: RecordId,
         /// How many parts of it were sent.
         parts: u32,
     },

@@ -18,13 +18,13 @@ use super::deliver::{Deliveries, Out};
 use super::effect::Effect;
 use super::history::{HistoryPart, HistoryRequest};
 use super::waiting::{Awaited, Waiting};
-use forkchat_common::ids::{Sequence, SessionId};
+use forkchat_common::ids::{RecordId, SessionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The pending requests of all sessions, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Requests(BTreeMap<Sequence, Request>);
+pub(super) struct Requests(BTreeMap<RecordId, Request>);
 
 /// A request that a service is to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub enum Query {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer<'a> {
     /// The request.
-    pub request: Sequence,
+    pub request: RecordId,
     /// What is answered.
     #[serde(borrow)]
     pub part: Part<'a>,
@@ -61,12 +61,12 @@ pub enum Part<'a> {
 
 impl Chat {
     /// The pending requests, in the order in which they were made, by name.
-    pub fn requests(&self) -> impl Iterator<Item = (Sequence, &Request)> {
+    pub fn requests(&self) -> impl Iterator<Item = (RecordId, &Request)> {
         self.state.requests.0.iter().map(|(&name, request)| (name, request))
     }
 
     /// A pending request.
-    pub fn request(&self, name: Sequence) -> Option<&Request> {
+    pub fn request(&self, name: RecordId) -> Option<&Request> {
         self.state.requests.0.get(&name)
     }
 

@@ -4,7 +4,7 @@
 use super::addresses::Addresses;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::event::Refusal;
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::ids::{RecordId, SessionId, Slot};
 use forkchat_common::limits::{EMPTY_ROOMS_MAX, ROOMS_BYTES_MIN, ROOMS_MAX};
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub(super) struct Room {
     /// In order of arrival.
     pub members: Vec<Member>,
     /// The log position at which the last member left, if the room is empty.
-    empty_since: Option<Sequence>,
+    empty_since: Option<RecordId>,
     /// For whom the room counts; `None` for the lobby and rooms of an earlier run.
     made_by: Option<AddressBlock>,
     /// For whom the topic counts.
@@ -72,7 +72,7 @@ pub(super) struct Rooms {
     free: BTreeSet<u32>,
     /// Rooms that are kept for their topic, longest empty first.
     #[serde(skip)]
-    empty: BTreeSet<(Sequence, RoomId)>,
+    empty: BTreeSet<(RecordId, RoomId)>,
     /// All rooms in the order of the list.
     #[serde(skip)]
     by_size: BTreeSet<ListPlace>,
@@ -229,7 +229,7 @@ impl Rooms {
         &mut self,
         id: RoomId,
         session: SessionId,
-        at: Sequence,
+        at: RecordId,
         addresses: &mut Addresses,
     ) {
         let room = self.get_mut(id);
@@ -262,7 +262,7 @@ impl Rooms {
         &mut self,
         name: RoomName,
         topic: &str,
-        at: Sequence,
+        at: RecordId,
         addresses: &mut Addresses,
     ) {
         if !self.make_place(Room::state_bytes(&name) + topic.len(), addresses) {
@@ -279,7 +279,7 @@ impl Rooms {
         }
     }
 
-    fn keep_empty(&mut self, id: RoomId, at: Sequence, addresses: &mut Addresses) {
+    fn keep_empty(&mut self, id: RoomId, at: RecordId, addresses: &mut Addresses) {
         self.get_mut(id).empty_since = Some(at);
         self.empty.insert((at, id));
         if self.empty.len() > EMPTY_ROOMS_MAX {

@@ -1,7 +1,7 @@
 use super::*;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::LocalAddress;
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::{RecordId, Sequence};
 use forkchat_common::limits::{ADDRESS_BURST_LINES, COMMAND_COST_MAX};
 use forkchat_common::names::RoomName;
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ struct Told {
     bytes: BTreeMap<SessionId, Vec<u8>>,
     closed: Vec<(SessionId, Ending)>,
     /// Lists that have another part, the latest last.
-    continues: Vec<(SessionId, Sequence, u32)>,
+    continues: Vec<(SessionId, RecordId, u32)>,
     exceeded: Vec<AddressBlock>,
     /// Topics that the journal was to store.
     topics_kept: usize,
@@ -65,7 +65,10 @@ impl Copy {
     }
 
     fn apply(&mut self, at: u64, record: &Record<'_>) {
-        self.apply_at(Stamp { id: Sequence(at), time: Micros(at * 1_000) }, record);
+        self.apply_at(
+            Stamp { id: RecordId::first_of(Sequence(at)), time: Micros(at * 1_000) },
+            record,
+        );
     }
 
     fn apply_at(&mut self, stamp: Stamp, record: &Record<'_>) {
@@ -565,7 +568,7 @@ fn taken_at_once(command: &str) -> usize {
         room.sent[0] += 10;
         let record =
             Record { session: id, input_end: room.sent[0], fact: Fact::Line(command.as_bytes()) };
-        room.copy.apply_at(Stamp { id: Sequence(room.at), time: now }, &record);
+        room.copy.apply_at(Stamp { id: RecordId::first_of(Sequence(room.at)), time: now }, &record);
         count += 1;
     }
     count
@@ -641,7 +644,8 @@ fn sixty_people_behind_one_address_are_not_slowed_down() {
                 input_end: room.sent[person],
                 fact: Fact::Line(b"a line"),
             };
-            room.copy.apply_at(Stamp { id: Sequence(round), time: at }, &record);
+            room.copy
+                .apply_at(Stamp { id: RecordId::first_of(Sequence(round)), time: at }, &record);
         }
     }
     assert!(room.copy.told.exceeded.is_empty());
@@ -1040,7 +1044,7 @@ proptest! {
                 Act::Continue => {
                     let lists = (0..2).flat_map(|slot| copies[2].chat.lists_of(Slot(slot)));
                     let list = lists.into_iter().find(|(session, ..)| session.cell() == *person);
-                    let (_, of, parts) = list.unwrap_or((SessionId::NONE, Sequence(0), 0));
+                    let (_, of, parts) = list.unwrap_or((SessionId::NONE, RecordId::ZERO, 0));
                     Fact::NextPart { of, parts }
                 }
             };

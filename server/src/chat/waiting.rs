@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::lists::List;
 use super::record::{CloseReason, Fact};
 use forkchat_common::event::{Event, Refusal};
-use forkchat_common::ids::{Sequence, SessionId};
+use forkchat_common::ids::{RecordId, SessionId};
 use forkchat_common::limits::WAITING_LINES_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub(super) struct Waiting {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Awaited {
     /// The answer to the request with this name.
-    Answer(Sequence),
+    Answer(RecordId),
     /// The last part of a list.
     List(List),
 }

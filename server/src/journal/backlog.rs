@@ -12,7 +12,7 @@
 use super::store::{Entry, Line, Topic};
 use crate::chat::PartEnd;
 use crate::segment::Tally;
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::{RecordId, Sequence};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,22 +25,22 @@ pub const BATCH_ENTRIES_MAX: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     /// The request; the lines are before it.
-    pub request: Sequence,
+    pub request: RecordId,
     /// The room's key.
     pub room_key: String,
     /// At most so many.
     pub more: usize,
-    /// And behind this line, unless it is 0.
-    pub after: Sequence,
+    /// And after this line, unless it is [`RecordId::ZERO`].
+    pub after: RecordId,
 }
 
 /// A part of an answer, ready for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// The request.
-    pub request: Sequence,
+    pub request: RecordId,
     /// The line it goes on after.
-    pub after: Sequence,
+    pub after: RecordId,
     /// The lines, as [`crate::chat::HistoryPart`] has them.
     pub lines: Vec<u8>,
     /// What comes behind them.
@@ -49,7 +49,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// That earlier lines can't be read now.
-    pub fn unreadable(request: Sequence, after: Sequence) -> Prepared {
+    pub fn unreadable(request: RecordId, after: RecordId) -> Prepared {
         Prepared { request, after, lines: Vec::new(), end: PartEnd::Unreadable }
     }
 }
@@ -145,7 +145,7 @@ impl Backlog {
             .iter()
             .find(|(_, is_given_up)| !is_given_up)
             .map(|(sequence, _)| *sequence);
-        in_flight.or_else(|| inner.entries.front().map(Entry::sequence))
+        in_flight.or_else(|| inner.entries.front().map(Entry::position))
     }
 
     /// Gives up everything before a place. Returns how many entries that were.
@@ -161,7 +161,7 @@ impl Backlog {
             (*is_given_up, last, count) = (true, *place, count + 1);
         }
         while let Some(place) =
-            inner.entries.front().map(Entry::sequence).filter(|&place| place < sequence)
+            inner.entries.front().map(Entry::position).filter(|&place| place < sequence)
         {
             inner.entries.pop_front();
             (last, count) = (place, count + 1);
@@ -226,7 +226,7 @@ impl Backlog {
         inner.in_flight = entries
             .iter()
             .filter(|entry| !is_gap(entry))
-            .map(|entry| (entry.sequence(), false))
+            .map(|entry| (entry.position(), false))
             .collect();
         entries
     }
@@ -241,9 +241,9 @@ impl Backlog {
         self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
         self.tally.stored.fetch_add(count, Ordering::Relaxed);
         if let Some(last) = entries.last() {
-            self.tally.stored_to.fetch_max(last.sequence().0, Ordering::Relaxed);
+            self.tally.stored_to.fetch_max(last.position().0, Ordering::Relaxed);
         }
-        let noted = entries.iter().find(|entry| is_gap(entry)).map(Entry::sequence);
+        let noted = entries.iter().find(|entry| is_gap(entry)).map(Entry::position);
         if inner.gap <= noted {
             inner.gap = None;
         }
@@ -267,14 +267,20 @@ impl Backlog {
         self.lock().requests.pop_front()
     }
 
-    /// The lines of a room before a place that wait to be stored.
-    pub fn waiting_lines(&self, room_key: &str, before: Sequence) -> Vec<Line> {
+    /// The lines of a room before `before` that wait to be stored, of those whose position is after
+    /// `stored_to`.
+    pub fn waiting_lines(
+        &self,
+        room_key: &str,
+        before: RecordId,
+        stored_to: Option<Sequence>,
+    ) -> Vec<Line> {
         let inner = self.lock();
         let lines = inner.entries.iter().filter_map(|entry| match entry {
-            Entry::Line(line) => Some(line),
+            Entry::Line { position, line } => (Some(*position) > stored_to).then_some(line),
             _ => None,
         });
-        lines.filter(|line| line.room_key == room_key && line.sequence < before).cloned().collect()
+        lines.filter(|line| line.room_key == room_key && line.id < before).cloned().collect()
     }
 
     /// The place up to which lines were given up and the database doesn't say so.
@@ -408,7 +414,7 @@ mod tests {
         assert_eq!((backlog.give_up_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
         backlog.not_stored(taken);
         let places: Vec<u64> =
-            backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.sequence().0).collect();
+            backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.position().0).collect();
         assert_eq!((places, counts(tally)), (vec![2, 3, 4], [0, 2, 2]), "a gap, and two entries");
     }
 

@@ -11,7 +11,7 @@ use crate::proposer::{Proposer, push_fact};
 use crate::replica::{JoinError, Replica};
 use crate::segment::{BLOCK_BYTES, Batch, Segment, SnapshotWriter, Thread};
 use crate::stand_in::Duty;
-use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::ids::{Micros, RecordId, Sequence, SessionId, Slot};
 use forkchat_common::limits::ROOMS_BYTES_MIN;
 use forkchat_common::names::RoomName;
 use nix::errno::Errno;
@@ -63,8 +63,8 @@ pub struct Journal {
     backlog: Arc<Backlog>,
     /// Of earlier runs, not yet in the log.
     topics: Option<Vec<Topic>>,
-    /// Questions that the storing thread was asked.
-    asked: BTreeMap<Sequence, Asked>,
+    /// The requests that are open.
+    pending: BTreeMap<RecordId, Pending>,
     proposer: Proposer<Proposed>,
     /// Lines were given up since the operator was told so.
     is_giving_up: bool,
@@ -89,18 +89,23 @@ enum Proposed {
     Answer,
 }
 
-/// What the storing thread was asked.
+/// A request for a history, between two parts of its answer.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
-    /// The line after which it is to go on.
-    after: Sequence,
-    at: Instant,
+struct Pending {
+    /// The record at which its last part was sent, or that of the request.
+    sent_at: RecordId,
+    /// The end of that record, or a later position.
+    sent_before: Sequence,
+    /// When the storing thread was asked for the next part.
+    asked_at: Option<Instant>,
 }
 
 /// What applying records leaves to be done. The journal serves no session.
 #[derive(Debug, Default)]
 struct Gathered {
     entries: Vec<Entry>,
+    /// The position of the record that is applied.
+    position: Sequence,
     /// Lines too, and not only topics.
     keeps_lines: bool,
     /// Whether records of its own are applied: then it is the one who wakes the workers that have
@@ -110,6 +115,9 @@ struct Gathered {
 }
 
 impl Deliveries for Gathered {
+    fn record(&mut self, at: Sequence) {
+        self.position = at;
+    }
     fn wants(&mut self, _: SessionId, slot: Slot) -> bool {
         if self.wakes {
             self.slots.insert(slot);
@@ -125,19 +133,23 @@ impl Deliveries for Gathered {
 impl Gathered {
     fn carry_out(&mut self, effect: Effect) {
         let Effect::Keep(entry) = effect else { return };
+        let position = self.position;
         self.entries.push(match entry {
             HistoryEntry::Line { .. } if !self.keeps_lines => return,
-            HistoryEntry::Line { stamp, room, nick, is_action, text } => Entry::Line(Line {
-                sequence: stamp.id,
-                time: stamp.time,
-                room: room.as_str().to_owned(),
-                room_key: room.key().to_owned(),
-                nick,
-                is_action,
-                text,
-            }),
-            HistoryEntry::Topic { stamp, room, text } => Entry::Topic(Topic {
-                sequence: stamp.id,
+            HistoryEntry::Line { stamp, room, nick, is_action, text } => Entry::Line {
+                position,
+                line: Line {
+                    id: stamp.id,
+                    time: stamp.time,
+                    room: room.as_str().to_owned(),
+                    room_key: room.key().to_owned(),
+                    nick,
+                    is_action,
+                    text,
+                },
+            },
+            HistoryEntry::Topic { room, text } => Entry::Topic(Topic {
+                sequence: position,
                 room: room.as_str().to_owned(),
                 room_key: room.key().to_owned(),
                 text,
@@ -167,7 +179,7 @@ impl Journal {
             gathered: Gathered { keeps_lines: config.quota.lines_max > 0, ..Gathered::default() },
             backlog,
             topics: None,
-            asked: BTreeMap::new(),
+            pending: BTreeMap::new(),
             proposer: Proposer::new(segment, me),
             is_giving_up: false,
             told_at: None,
@@ -236,7 +248,7 @@ impl Journal {
             self.backlog.give_topics(self.topics_now());
         }
         let settled = self.settled();
-        self.gathered.entries.retain(|entry| entry.sequence() > settled);
+        self.gathered.entries.retain(|entry| entry.position() > settled);
         self.backlog.add(&mut self.gathered.entries);
         let given_up = self.backlog.give_up_before(self.held_from());
         self.is_giving_up |= given_up > 0 && self.stores;
@@ -385,27 +397,29 @@ impl Journal {
     /// Asks the storing thread for what the state says is to be answered, and appends what it has
     /// answered.
     fn answer_requests(&mut self) {
-        let mut pending = BTreeSet::new();
+        let mut before = std::mem::take(&mut self.pending);
         for (name, request) in self.replica.chat.requests() {
-            pending.insert(name);
             let Query::History(history) = &request.query;
+            let (sent_at, sent_before) = (history.sent_at, self.replica.position());
+            let begun = Pending { sent_at, sent_before, asked_at: None };
+            let same_part = before.remove(&name).filter(|pending| pending.sent_at == sent_at);
+            let pending = self.pending.entry(name).or_insert(same_part.unwrap_or(begun));
             // The next part when what was sent before is out: so an answer is no more than its
             // reader reads, however long.
-            let is_out = |sequence| sequence > history.sent_at;
             let checkpoint =
                 self.segment.checkpoints.effective(request.session, &self.segment.cursors);
             let checkpoint = checkpoint.filter(|checkpoint| !checkpoint.is_lagging);
-            let is_ready = checkpoint.is_some_and(|checkpoint| is_out(checkpoint.sequence));
+            let is_ready = checkpoint.is_some_and(|it| it.sequence >= pending.sent_before);
             let after = history.after;
-            match self.asked.get_mut(&name).filter(|asked| asked.after == after) {
-                // It hangs, with the disk perhaps: the client waits, and all that it sent after the
-                // request.
-                Some(asked) if asked.at.elapsed() > ANSWER => {
-                    asked.at = Instant::now();
+            match pending.asked_at {
+                // The storing thread hangs, with the disk perhaps: the client waits, and all that it
+                // sent after the request.
+                Some(asked_at) if asked_at.elapsed() > ANSWER => {
+                    pending.asked_at = Some(Instant::now());
                     self.backlog.prepare(Prepared::unreadable(name, after));
                 }
                 None if is_ready => {
-                    self.asked.insert(name, Asked { after, at: Instant::now() });
+                    pending.asked_at = Some(Instant::now());
                     let room_key = history.room.key().to_owned();
                     let more = history.more;
                     self.backlog.ask(Lookup { request: name, room_key, more, after });
@@ -413,7 +427,6 @@ impl Journal {
                 _ => {}
             }
         }
-        self.asked.retain(|request, _| pending.contains(request));
         for Prepared { request: name, after, lines, end } in self.backlog.take_prepared() {
             if let Some(request) = self.replica.chat.request(name) {
                 let part = Part::History(HistoryPart { after, lines: &lines, end });
@@ -548,7 +561,8 @@ mod tests {
             journal.turn();
             let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
             journal.backlog.stored(&entries);
-            count += entries.iter().filter(|entry| matches!(entry, Entry::Line(_))).count() as u64;
+            count +=
+                entries.iter().filter(|entry| matches!(entry, Entry::Line { .. })).count() as u64;
             if turn > 100 && entries.is_empty() {
                 break;
             }
@@ -640,7 +654,7 @@ mod tests {
             journal.turn();
             let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
             journal.backlog.stored(&entries);
-            let [Entry::Line(line)] = &entries[..] else { panic!("{entries:?}") };
+            let [Entry::Line { line, .. }] = &entries[..] else { panic!("{entries:?}") };
             let shown = line.time.0.cast_signed() - now.0.cast_signed();
             assert!(shown.abs_diff(ahead) <= CLOCK_STEP_MICROS, "{shown} for {ahead}");
         }

@@ -8,7 +8,7 @@ use super::sequences::Ahead;
 use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{PartEnd, PastLine};
 use crate::segment::Segment;
-use forkchat_common::ids::{Sequence, Slot};
+use forkchat_common::ids::{RecordId, Sequence, Slot};
 use forkchat_common::limits::EMPTY_ROOMS_MAX;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -202,7 +202,7 @@ impl Storing {
             return Err(error);
         }
         let entries = self.backlog.take(self.batch_max);
-        let Some(reached) = entries.last().map(super::store::Entry::sequence) else {
+        let Some(reached) = entries.last().map(super::store::Entry::position) else {
             return Ok(());
         };
         match store.store(self.segment.log.first(), &entries, reached) {
@@ -271,33 +271,29 @@ impl Storing {
             (stored.lines, Some(stored.since), stored.reached)
         });
         // A journal that was replaced reads again what its predecessor has stored.
-        lines.extend(
-            self.backlog
-                .waiting_lines(room_key, *request)
-                .into_iter()
-                .filter(|line| Some(line.sequence) > reached),
-        );
+        lines.extend(self.backlog.waiting_lines(room_key, *request, reached));
         let since = since.map(|since| {
             since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)))
         });
         lines.drain(..lines.len().saturating_sub(*more));
-        if let Some(told) = lines.iter().position(|line| line.sequence == *after) {
+        if let Some(told) = lines.iter().position(|line| line.id == *after) {
             lines.drain(..=told);
         }
         let mut prepared = Prepared {
             request: *request,
             after: *after,
             lines: Vec::new(),
-            end: since.map_or(PartEnd::Unreadable, PartEnd::Since),
+            end: since
+                .map_or(PartEnd::Unreadable, |since| PartEnd::Since(RecordId::first_of(since))),
         };
         let mut sent = 0;
-        for Line { sequence, time, nick, is_action, text, .. } in &lines {
+        for Line { id, time, nick, is_action, text, .. } in &lines {
             if sent >= PART_BYTES {
                 prepared.end = PartEnd::More;
                 break;
             }
             sent += TAGS_BYTES + 2 * (nick.len() + room_key.len()) + text.len();
-            PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }
+            PastLine { id: *id, time: *time, nick, is_action: *is_action, text }
                 .encode(&mut prepared.lines);
         }
         prepared
@@ -332,7 +328,7 @@ impl Storing {
         let Some(store) = &self.store else {
             return Ok(self.data_dir.is_none().then(|| Stored {
                 lines: Vec::new(),
-                since: request.request,
+                since: request.request.sequence,
                 reached: None,
             }));
         };
@@ -382,10 +378,10 @@ mod tests {
         // It answers when it has stored what there was to store in this turn: what is noted behind
         // that is not in it.
         backlog.ask(Lookup {
-            request: run,
+            request: RecordId::first_of(run),
             room_key: "#a".to_owned(),
             more: 1,
-            after: Sequence(0),
+            after: RecordId::ZERO,
         });
         // It sleeps for ever behind its end, as it does until its process ends.
         std::thread::spawn(move || storing.run());
@@ -409,8 +405,8 @@ mod tests {
 
     fn line(place: u64) -> Entry {
         let [room, room_key, nick, text] = ["#a", "#a", "a", "said"].map(str::to_owned);
-        Entry::Line(Line {
-            sequence: Sequence(place),
+        Entry::from(Line {
+            id: RecordId::first_of(Sequence(place)),
             time: Micros(place),
             room,
             room_key,
@@ -438,7 +434,9 @@ mod tests {
     }
 
     fn request(storing: &mut Storing, request: Sequence) -> (usize, PartEnd) {
-        let request = Lookup { request, room_key: "#a".to_owned(), more: 10, after: Sequence(0) };
+        let request = RecordId::first_of(request);
+        let request =
+            Lookup { request, room_key: "#a".to_owned(), more: 10, after: RecordId::ZERO };
         let Prepared { lines, end, .. } = storing.answer(&request);
         let (mut rest, mut count) = (&lines[..], 0);
         while let Ok((_, after)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
@@ -500,12 +498,12 @@ mod tests {
         let lost_to = Sequence(first.0 + 2);
         assert_eq!(
             request(&mut storing, Sequence(first.0 + 9)),
-            (2, PartEnd::Since(Sequence(lost_to.0 + 1)))
+            (2, PartEnd::Since(RecordId::first_of(Sequence(lost_to.0 + 1))))
         );
         storing.turn();
         assert_eq!(
             request(&mut storing, Sequence(first.0 + 9)),
-            (2, PartEnd::Since(Sequence(lost_to.0 + 1)))
+            (2, PartEnd::Since(RecordId::first_of(Sequence(lost_to.0 + 1))))
         );
         assert_eq!((storing.backlog.gap(), tally.missing()), (None, 3));
         // The next one misses nothing more.
@@ -544,7 +542,7 @@ mod tests {
                 if is_lost { (1, Sequence(stored_to + 1)) } else { (4, segment.log.first()) };
             assert_eq!(
                 request(&mut storing, Sequence(stored_to + 9)),
-                (lines, PartEnd::Since(since)),
+                (lines, PartEnd::Since(RecordId::first_of(since))),
                 "{name}"
             );
             assert_eq!(storing.backlog.tally().missing(), if is_lost { 3 } else { 0 }, "{name}");
@@ -568,7 +566,7 @@ mod tests {
         storing.turn();
         assert_eq!(
             request(&mut storing, Sequence(lost_to.0 + 9)),
-            (1, PartEnd::Since(Sequence(lost_to.0 + 1)))
+            (1, PartEnd::Since(RecordId::first_of(Sequence(lost_to.0 + 1))))
         );
     }
 
@@ -583,9 +581,15 @@ mod tests {
         storing.open().unwrap();
         // The question comes before any of it went to the database.
         storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
-        assert_eq!(request(&mut storing, Sequence(first.0 + 9)), (5, PartEnd::Since(first)));
+        assert_eq!(
+            request(&mut storing, Sequence(first.0 + 9)),
+            (5, PartEnd::Since(RecordId::first_of(first)))
+        );
         storing.turn();
-        assert_eq!(request(&mut storing, Sequence(first.0 + 9)), (5, PartEnd::Since(first)));
+        assert_eq!(
+            request(&mut storing, Sequence(first.0 + 9)),
+            (5, PartEnd::Since(RecordId::first_of(first)))
+        );
     }
 
     #[test]
@@ -656,7 +660,7 @@ mod tests {
             storing.failed_at -= storing.pause;
         }
         assert_eq!(
-            storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(),
+            storing.backlog.waiting_lines("#a", RecordId::first_of(Sequence(u64::MAX)), None).len(),
             6,
             "nothing is given up"
         );
@@ -664,7 +668,13 @@ mod tests {
         for (left, batch_max) in [(5, 2), (3, 4), (0, 8)] {
             storing.turn();
             assert_eq!(
-                (storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(), storing.batch_max),
+                (
+                    storing
+                        .backlog
+                        .waiting_lines("#a", RecordId::first_of(Sequence(u64::MAX)), None)
+                        .len(),
+                    storing.batch_max
+                ),
                 (left, batch_max)
             );
         }

@@ -2,12 +2,12 @@
 
 use super::outboxes::Outboxes;
 use crate::chat::{Chat, Fact};
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::ids::{RecordId, SessionId, Slot};
 use std::collections::BTreeMap;
 
 /// By session: which list, and how many parts of it are rendered.
 #[derive(Debug, Default)]
-pub(super) struct Lists(BTreeMap<SessionId, (Sequence, u32)>);
+pub(super) struct Lists(BTreeMap<SessionId, (RecordId, u32)>);
 
 impl Lists {
     /// The lists that a predecessor's sessions wait for.
@@ -16,7 +16,7 @@ impl Lists {
     }
 
     /// A part of a list was rendered, and there are more.
-    pub fn insert(&mut self, session: SessionId, list: Sequence, parts: u32) {
+    pub fn insert(&mut self, session: SessionId, list: RecordId, parts: u32) {
         self.0.insert(session, (list, parts));
     }
 

@@ -116,9 +116,12 @@ impl<S: Sockets> Outgoing<S> {
 }
 
 impl<S: Sockets> Deliveries for Outgoing<S> {
-    fn begin(&mut self, at: Sequence, author: Option<Slot>) {
+    fn record(&mut self, at: Sequence) {
         self.record = at;
         self.outboxes.begin_record(at);
+    }
+
+    fn begin(&mut self, author: Option<Slot>) {
         self.wakes.begin(author);
     }
 

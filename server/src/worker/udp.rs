@@ -409,7 +409,7 @@ mod tests {
     use crate::worker::outgoing::Outgoing;
     use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::event::Stamp;
-    use forkchat_common::ids::Sequence;
+    use forkchat_common::ids::{RecordId, Sequence};
     use proptest::prelude::*;
 
     /// A desk with one session, opened from port 1, whose chat knows it; and its key.
@@ -432,7 +432,7 @@ mod tests {
         let transport = Transport::Udp { local: path(1).local, key };
         let opened =
             Record { session, input_end: 0, fact: Fact::opened(Slot(0), transport, path(1).peer) };
-        let stamp = Stamp { id: Sequence(1), time: NOW };
+        let stamp = Stamp { id: RecordId::first_of(Sequence(1)), time: NOW };
         let bounds = Bounds { sendq: 1, together: 1 };
         let mut outgoing = Outgoing::new(Slot(0), bounds, FakeSockets::open());
         chat.effects_of(stamp, &opened, &mut outgoing);

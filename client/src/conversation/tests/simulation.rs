@@ -61,7 +61,7 @@ impl Simulation {
                         self.server.connections[number].to_server.push_back(line);
                     }
                 }
-                Output::Show(entry) => self.entries.push(entry),
+                Output::Show(entry) => self.entries.push(*entry),
                 Output::Close => {
                     if self.number.take().is_some() {
                         self.conversation.handle_disconnected("closed", self.now, 0.5);

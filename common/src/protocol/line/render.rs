@@ -171,7 +171,7 @@ fn list_rooms(lines: &mut Lines<'_>, rooms: &[(&str, usize, &str)], end: ListEnd
     }
 }
 
-/// The tags of an event's lines. `since` is the text of [`Event::HistoryEnd`]'s sequence.
+/// The tags of an event's lines. `since` is the text of [`Event::HistoryEnd`]'s id.
 fn tags_of<'a>(event: &Event<'a>, since: &'a str) -> Tags<'a> {
     let of_said = |is_action| Tags::event(if is_action { "action" } else { "say" });
     match event {
@@ -225,10 +225,11 @@ fn and_more(more: usize) -> String {
 mod tests {
     use super::*;
     use crate::event::{Refusal, Source};
-    use crate::ids::{Micros, Sequence};
+    use crate::ids::{Micros, RecordId, Sequence};
     use crate::names::NameError;
 
-    const STAMP: Stamp = Stamp { id: Sequence(1042), time: Micros(1_795_262_401_123_456) };
+    const STAMP: Stamp =
+        Stamp { id: RecordId::first_of(Sequence(1042)), time: Micros(1_795_262_401_123_456) };
 
     fn by(nick: &str) -> Source<'_> {
         Source { nick, user: "", host: "", account: None }
@@ -264,8 +265,12 @@ mod tests {
             rendered(past, true),
             "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
         );
-        let end =
-            |lines, first| Event::HistoryEnd { room: "#lobby", lines, first, since: Sequence(7) };
+        let end = |lines, first| Event::HistoryEnd {
+            room: "#lobby",
+            lines,
+            first,
+            since: RecordId::first_of(Sequence(7)),
+        };
         assert_eq!(rendered(end(0, None), false), "* no earlier lines of #lobby are stored\n");
         let some = rendered(end(2, Some(Micros(1_795_262_401_123_000))), true);
         assert!(

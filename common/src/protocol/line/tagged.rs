@@ -5,14 +5,14 @@
 //! repeated, the last one counts.
 //! Source: <https://ircv3.net/specs/extensions/message-tags.html>.
 
-use crate::ids::{Micros, Sequence};
+use crate::ids::{Micros, RecordId};
 
 /// One line from a server that sends tags, read. A tag that the line lacks, or has without a value,
 /// is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged<'a> {
     /// The record that caused the line; lines of one record have it in common.
-    pub id: Option<Sequence>,
+    pub id: Option<RecordId>,
     /// When it happened, to the millisecond.
     pub time: Option<Micros>,
     /// What happened.
@@ -28,9 +28,9 @@ pub struct Tagged<'a> {
     pub to: Option<String>,
     /// The names that stand in this line of a list.
     pub names: Vec<String>,
-    /// In the answer to `/history`: from which place on the history has everything that was said in
+    /// In the answer to `/history`: from which id on the history has everything that was said in
     /// the room.
-    pub since: Option<Sequence>,
+    pub since: Option<RecordId>,
     /// Over UDP: the number of the datagram that begins with this line.
     pub datagram: Option<u64>,
     /// The line after its tags, as people see it.
@@ -121,7 +121,7 @@ impl<'a> Tagged<'a> {
 
     fn take(&mut self, name: &str, value: String) {
         match name {
-            "id" => self.id = value.parse().ok().map(Sequence),
+            "id" => self.id = value.parse().ok(),
             "time" => self.time = read_time(&value),
             "event" => self.event = Kind::by_name(&value),
             "room" => self.room = some(value),
@@ -132,7 +132,7 @@ impl<'a> Tagged<'a> {
                 self.names =
                     value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
             }
-            "since" => self.since = value.parse().ok().map(Sequence),
+            "since" => self.since = value.parse().ok(),
             "datagram" => self.datagram = value.parse().ok(),
             _ => {}
         }
@@ -199,6 +199,7 @@ fn unescape(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::event::{Dismissal, Event, ListEnd, Refusal, Source, Stamp};
+    use crate::ids::Sequence;
     use crate::protocol::line::render::{Lines, render};
     use crate::protocol::line::tags::Tags;
     use proptest::prelude::*;
@@ -224,7 +225,12 @@ mod tests {
         let said = |is_action| Event::Said { room, source, is_action, text };
         let past = |is_action| Event::Past { room, nick, is_action, text };
         let history = [r, n, None, Some("history")];
-        let end = |first| Event::HistoryEnd { room, lines: 1, first, since: Sequence(7) };
+        let end = |first| Event::HistoryEnd {
+            room,
+            lines: 1,
+            first,
+            since: RecordId::first_of(Sequence(7)),
+        };
         let end_tags = [r, None, None, Some("history")];
         let no_such_nick = Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) };
         let part = Event::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part };
@@ -295,7 +301,7 @@ mod tests {
             // To the year 9999, which is as far as the printer's times go.
             time in 0..253_000_000_000_000_000u64,
         ) {
-            let stamp = Stamp { id: Sequence(id), time: Micros(time) };
+            let stamp = Stamp { id: RecordId::first_of(Sequence(id)), time: Micros(time) };
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             for (event, kind, [room, nick, target, to]) in cases(&room, &nick, &other, &text, &names) {
                 let (tagged, plain) = (lines(&event, stamp, true), lines(&event, stamp, false));

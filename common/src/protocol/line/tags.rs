@@ -79,12 +79,13 @@ fn push_escaped(value: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Sequence;
+    use crate::ids::{RecordId, Sequence};
 
     #[test]
     fn tags_are_escaped() {
         let mut out = String::new();
-        let stamp = Stamp { id: Sequence(1042), time: Micros(1_795_262_401_123_456) };
+        let stamp =
+            Stamp { id: RecordId::first_of(Sequence(1042)), time: Micros(1_795_262_401_123_456) };
         Tags::event("nick")
             .with("nick", "a\\b; c")
             .with_some("target", None)

@@ -111,6 +111,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
         WHERE OLD.lost_line > ifnull(forgotten_line, 0);
     END;
 ",
+    "
+    -- A line's record is known by (sequence, record_index). Where a sequence is a bound, it stands for all records with it.
+    ALTER TABLE lines ADD COLUMN record_index INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// How many of the migrations the file has seen.

@@ -41,7 +41,7 @@ pub use quota::Quota;
 
 use files::Files;
 pub use files::{Tampered, file_size_limit};
-use forkchat_common::ids::{Micros, Sequence};
+use forkchat_common::ids::{Micros, RecordId, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
 use nix::errno::Errno;
@@ -69,7 +69,7 @@ const SHM_NAME: &str = "history.sqlite3-shm";
 /// How long another process may keep the lock before a call fails.
 const BUSY_MILLIS: u64 = 250;
 
-const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const ADD_LINE: &str = "INSERT INTO lines (id, sequence, record_index, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const SET_TOPIC: &str =
     "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
@@ -80,9 +80,10 @@ const TRIM_TOPICS_BYTES: &str = "
         FROM topics) WHERE bytes > ?1)";
 const LAST_TOPICS: &str = "SELECT sequence, name, key, text FROM topics ORDER BY id DESC LIMIT ?1";
 const LAST_LINES: &str = "
-    SELECT lines.sequence, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
+    SELECT lines.sequence, record_index, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
     WHERE rooms.key = ?1 AND lines.id < ?2 ORDER BY lines.id DESC LIMIT ?3";
-const NEXT_LINE: &str = "SELECT id, sequence FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
+const NEXT_LINE: &str =
+    "SELECT id, sequence, record_index FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
 const LOST_IN_ROOM: &str = "SELECT lost_line, lost_until FROM rooms WHERE key = ?1";
 const LOST_WITH_ROOMS: &str = "SELECT forgotten_line, forgotten_until FROM progress";
 const IS_CLOSED: &str = "SELECT is_closed FROM progress";
@@ -93,8 +94,8 @@ const STATEMENTS_MAX: usize = 40;
 /// A line said in a room, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The record that caused it. Below 2^63, as everywhere here.
-    pub sequence: Sequence,
+    /// The id of its record. The sequence is below 2^63, as everywhere here.
+    pub id: RecordId,
     /// When it was said.
     pub time: Micros,
     /// The room's name. Lines that are read have the spelling in which it was stored last.
@@ -112,7 +113,7 @@ pub struct Line {
 /// A room's topic as it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// The record that set it.
+    /// The position of the record that set it.
     pub sequence: Sequence,
     /// The room's name.
     pub room: String,
@@ -126,7 +127,12 @@ pub struct Topic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Somebody said something.
-    Line(Line),
+    Line {
+        /// The position of the record in the log of this run.
+        position: Sequence,
+        /// What was said.
+        line: Line,
+    },
     /// Somebody set a topic.
     Topic(Topic),
     /// What lies between the entry before and the one behind was given up.
@@ -137,13 +143,21 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// The record that caused it; of a gap the last one.
-    pub fn sequence(&self) -> Sequence {
+    /// The position of its record; of a gap that of the last one.
+    pub fn position(&self) -> Sequence {
         match self {
-            Entry::Line(line) => line.sequence,
+            Entry::Line { position, .. } => *position,
             Entry::Topic(topic) => topic.sequence,
             Entry::Gap { until } => *until,
         }
+    }
+}
+
+#[cfg(test)]
+impl From<Line> for Entry {
+    /// At the position that this run's log gave it.
+    fn from(line: Line) -> Entry {
+        Entry::Line { position: line.id.sequence, line }
     }
 }
 
@@ -339,7 +353,7 @@ impl Store {
         &self,
         run: Sequence,
         room_key: &str,
-        before: Sequence,
+        before: RecordId,
         count: usize,
     ) -> Result<Vec<Line>, StoreError> {
         self.query_lines(run, room_key, before, count)
@@ -382,16 +396,17 @@ impl Store {
         let (mut untrimmed_bytes, mut untrimmed_line) = (0, first_new);
         {
             let mut add_line = transaction.prepare_cached(ADD_LINE)?;
-            for entry in entries.iter().filter(|entry| Some(entry.sequence()) > reached_before) {
+            for entry in entries.iter().filter(|entry| Some(entry.position()) > reached_before) {
                 match entry {
-                    Entry::Line(line) => {
-                        let (sequence, time) = (to_sql(line.sequence.0), to_sql(line.time.0));
+                    Entry::Line { line, .. } => {
+                        let RecordId { sequence, index } = line.id;
                         let bytes = quota::line_bytes(&line.nick, &line.text);
                         let room = self.rooms.number(&transaction, &mut totals, line)?;
                         add_line.execute(params![
                             progress.next_line,
-                            sequence,
-                            time,
+                            to_sql(sequence.0),
+                            index,
+                            to_sql(line.time.0),
                             room.id,
                             line.nick,
                             line.is_action,
@@ -484,7 +499,7 @@ impl Store {
         &self,
         run: Sequence,
         room_key: &str,
-        before: Sequence,
+        before: RecordId,
         count: usize,
     ) -> rusqlite::Result<Vec<Line>> {
         let end = self.end_of(&Progress::load(&self.connection)?, run, before)?;
@@ -501,7 +516,7 @@ impl Store {
         &self,
         progress: &Progress,
         run: Sequence,
-        before: Sequence,
+        before: RecordId,
     ) -> rusqlite::Result<i64> {
         // Without a line of this run all are of earlier ones.
         let Some(latest) = progress.run.filter(|latest| latest.first == run) else {
@@ -511,7 +526,7 @@ impl Store {
         while low < high {
             let middle = low + (high - low) / 2;
             match next_line(&self.connection, middle)? {
-                Some((line, sequence)) if sequence < before => low = line + 1,
+                Some((line, id)) if id < before => low = line + 1,
                 _ => high = middle,
             }
         }
@@ -665,24 +680,29 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
     })
 }
 
-/// The first line with the number `from` or a greater one: its number and its record.
-fn next_line(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Sequence)>> {
+/// The first line with the number `from` or a greater one: its number and its record's id.
+fn next_line(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, RecordId)>> {
     connection
         .prepare_cached(NEXT_LINE)?
-        .query_row([from], |row| Ok((row.get(0)?, sequence(row, 1)?)))
+        .query_row([from], |row| Ok((row.get(0)?, record_id(row, 1)?)))
         .optional()
 }
 
 fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
     Ok(Line {
-        sequence: sequence(row, 0)?,
-        time: Micros(from_sql(row.get(1)?)),
-        room: row.get(2)?,
-        room_key: row.get(3)?,
-        nick: row.get(4)?,
-        is_action: row.get(5)?,
-        text: row.get(6)?,
+        id: record_id(row, 0)?,
+        time: Micros(from_sql(row.get(2)?)),
+        room: row.get(3)?,
+        room_key: row.get(4)?,
+        nick: row.get(5)?,
+        is_action: row.get(6)?,
+        text: row.get(7)?,
     })
+}
+
+/// From this column and the next one.
+fn record_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RecordId> {
+    Ok(RecordId { sequence: sequence(row, column)?, index: row.get(column + 1)? })
 }
 
 fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {

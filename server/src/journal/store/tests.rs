@@ -58,7 +58,7 @@ fn at_most(lines_max: u64) -> Quota {
 
 fn line(room: &str, sequence: u64) -> Line {
     Line {
-        sequence: Sequence(sequence),
+        id: RecordId::first_of(Sequence(sequence)),
         time: Micros(sequence + 7),
         room: room.to_uppercase(),
         room_key: room.to_owned(),
@@ -69,7 +69,7 @@ fn line(room: &str, sequence: u64) -> Line {
 }
 
 fn lines(room: &str, sequences: impl IntoIterator<Item = u64>) -> Vec<Entry> {
-    sequences.into_iter().map(|sequence| Entry::Line(line(room, sequence))).collect()
+    sequences.into_iter().map(|sequence| Entry::from(line(room, sequence))).collect()
 }
 
 fn topic(room: &str, sequence: u64, text: &str) -> Topic {
@@ -83,16 +83,16 @@ fn topic(room: &str, sequence: u64, text: &str) -> Topic {
 
 /// Stores up to the last of them.
 fn store(store: &mut Store, run: Sequence, entries: &[Entry]) {
-    store.store(run, entries, entries.last().unwrap().sequence()).unwrap();
+    store.store(run, entries, entries.last().unwrap().position()).unwrap();
 }
 
 /// The sequences of a room's last lines, oldest first.
 fn last(store: &Store, run: Sequence, room: &str, before: u64, count: usize) -> Vec<u64> {
     store
-        .last_lines(run, room, Sequence(before), count)
+        .last_lines(run, room, RecordId::first_of(Sequence(before)), count)
         .unwrap()
         .iter()
-        .map(|line| line.sequence.0)
+        .map(|line| line.id.sequence.0)
         .collect()
 }
 
@@ -114,11 +114,14 @@ fn what_is_stored_is_read_again_also_after_a_restart() {
             (opened.reached(RUN).unwrap(), opened.complete_since("#a").unwrap()),
             (None, Sequence(0))
         );
-        assert_eq!(opened.last_lines(RUN, "#lobby", Sequence(u64::MAX), 10).unwrap(), []);
+        assert_eq!(
+            opened.last_lines(RUN, "#lobby", RecordId::first_of(Sequence(u64::MAX)), 10).unwrap(),
+            []
+        );
         let entries = [
-            Entry::Line(line("#lobby", 1_000_001)),
-            Entry::Line(said.clone()),
-            Entry::Line(line("#lobby", 1_000_005)),
+            Entry::from(line("#lobby", 1_000_001)),
+            Entry::from(said.clone()),
+            Entry::from(line("#lobby", 1_000_005)),
         ];
         opened.store(RUN, &entries, Sequence(1_000_009)).unwrap();
     }
@@ -130,9 +133,12 @@ fn what_is_stored_is_read_again_also_after_a_restart() {
         None,
         "of another run nothing is stored"
     );
-    assert_eq!(opened.last_lines(RUN, "#straße", Sequence(u64::MAX), 10).unwrap(), [said]);
     assert_eq!(
-        opened.last_lines(RUN, "#lobby", Sequence(1_000_006), 10).unwrap(),
+        opened.last_lines(RUN, "#straße", RecordId::first_of(Sequence(u64::MAX)), 10).unwrap(),
+        [said]
+    );
+    assert_eq!(
+        opened.last_lines(RUN, "#lobby", RecordId::first_of(Sequence(1_000_006)), 10).unwrap(),
         [line("#lobby", 1_000_001), line("#lobby", 1_000_005)]
     );
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_005, 10), [1_000_001], "before is before");
@@ -244,7 +250,7 @@ fn the_largest_room_gives_its_oldest_lines_and_rooms_without_lines_go() {
 
 /// A line of a room, said at a time, with a text of so many bytes.
 fn said(room: &str, sequence: u64, time: u64, length: usize) -> Entry {
-    Entry::Line(Line { time: Micros(time), text: "x".repeat(length), ..line(room, sequence) })
+    Entry::from(Line { time: Micros(time), text: "x".repeat(length), ..line(room, sequence) })
 }
 
 const HOUR: u64 = 3_600 * Micros::SECOND;
@@ -553,9 +559,9 @@ fn a_room_that_is_spelt_differently_is_the_same() {
     let home = Home::new();
     let mut opened = home.open(100);
     let newly_spelt = Line { room: "#Cafe".to_owned(), ..line("#cafe", 1_000_002) };
-    store(&mut opened, RUN, &[Entry::Line(line("#cafe", 1_000_001)), Entry::Line(newly_spelt)]);
+    store(&mut opened, RUN, &[Entry::from(line("#cafe", 1_000_001)), Entry::from(newly_spelt)]);
     let names: Vec<_> = opened
-        .last_lines(RUN, "#cafe", Sequence(u64::MAX), 10)
+        .last_lines(RUN, "#cafe", RecordId::first_of(Sequence(u64::MAX)), 10)
         .unwrap()
         .into_iter()
         .map(|line| line.room)
@@ -728,6 +734,29 @@ fn a_damaged_file_is_refused_and_left_alone() {
     assert_eq!(fs::read(home.file()).unwrap(), damaged);
 }
 
+#[test]
+fn lines_of_one_sequence_are_told_apart_by_the_index() {
+    let home = Home::new();
+    let mut opened = home.open(100);
+    let lines: Vec<Line> = (0..3)
+        .map(|index| Line {
+            id: RecordId { sequence: Sequence(1_000_001), index },
+            ..line("#a", 1_000_001)
+        })
+        .collect();
+    let entry = |(line, position): (&Line, u64)| Entry::Line {
+        position: Sequence(position),
+        line: line.clone(),
+    };
+    let entries: Vec<Entry> = lines.iter().zip(1_000_001..).map(entry).collect();
+    store(&mut opened, RUN, &entries);
+    for (end, line) in lines.iter().enumerate() {
+        assert_eq!(opened.last_lines(RUN, "#a", line.id, 10).unwrap(), lines[..end]);
+    }
+    let later = RecordId::first_of(Sequence(1_000_002));
+    assert_eq!(opened.last_lines(RUN, "#a", later, 2).unwrap(), lines[1..]);
+}
+
 /// As version 1 made it. Never to be changed.
 const VERSION_1: &str = "
     PRAGMA application_id = 1718313832;
@@ -753,7 +782,7 @@ fn a_database_of_version_1_goes_on() {
     let mut opened = home.open(100);
     assert_eq!(migrations::version(&opened.connection).unwrap(), MIGRATIONS.len() as i64);
     assert_eq!(
-        opened.last_lines(RUN, "#a", Sequence(u64::MAX), 10).unwrap(),
+        opened.last_lines(RUN, "#a", RecordId::first_of(Sequence(u64::MAX)), 10).unwrap(),
         [line("#a", 1_000_001)]
     );
     assert_eq!(opened.topics(10).unwrap(), [topic("#a", 1_000_002, "one")]);
@@ -849,8 +878,8 @@ struct Model {
 impl Model {
     fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence, lines_max: usize) {
         let before = self.reached.filter(|(latest, _)| *latest == run).map(|(_, reached)| reached);
-        for entry in entries.iter().filter(|entry| Some(entry.sequence()) > before) {
-            if let Entry::Line(line) = entry {
+        for entry in entries.iter().filter(|entry| Some(entry.position()) > before) {
+            if let Entry::Line { line, .. } = entry {
                 self.lines.push((run, line.clone()));
                 if !self.rooms.contains(&line.room_key) {
                     self.rooms.push(line.room_key.clone());
@@ -871,9 +900,9 @@ impl Model {
         self.reached = Some((run, before.map_or(reached, |before| before.max(reached))));
     }
 
-    fn last_lines(&self, run: Sequence, room: &str, before: Sequence, count: usize) -> Vec<Line> {
+    fn last_lines(&self, run: Sequence, room: &str, before: RecordId, count: usize) -> Vec<Line> {
         let is_before = |(said_in, line): &&(Sequence, Line)| {
-            line.room_key == room && (*said_in != run || line.sequence < before)
+            line.room_key == room && (*said_in != run || line.id < before)
         };
         let mut lines: Vec<Line> = self
             .lines
@@ -924,7 +953,7 @@ proptest! {
                 }
                 Step::Back(count) => next = run.0.max(next - count.min(next)),
                 Step::Store(rooms) => {
-                    let entries: Vec<_> = rooms.iter().zip(next..).map(|(room, sequence)| Entry::Line(line(&format!("#{room}"), sequence))).collect();
+                    let entries: Vec<_> = rooms.iter().zip(next..).map(|(room, sequence)| Entry::from(line(&format!("#{room}"), sequence))).collect();
                     next += rooms.len() as u64 + 1;
                     opened.store(run, &entries, Sequence(next - 1)).unwrap();
                     model.store(run, &entries, Sequence(next - 1), lines_max);
@@ -937,8 +966,8 @@ proptest! {
             let reached = model.reached.filter(|(latest, _)| *latest == run).map(|(_, reached)| reached);
             prop_assert_eq!(opened.reached(run).unwrap(), reached);
             for (room, before, count) in [("#0", u64::MAX, 5), ("#1", next.saturating_sub(4), 5), ("#2", next, 100)] {
-                let expected = model.last_lines(run, room, Sequence(before), count);
-                prop_assert_eq!(opened.last_lines(run, room, Sequence(before), count).unwrap(), expected);
+                let expected = model.last_lines(run, room, RecordId::first_of(Sequence(before)), count);
+                prop_assert_eq!(opened.last_lines(run, room, RecordId::first_of(Sequence(before)), count).unwrap(), expected);
             }
         }
     }
@@ -1067,7 +1096,7 @@ fn how_fast_lines_are_stored() {
                 let name = &names
                     [(sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % names.len()];
                 let text = "x".repeat(100);
-                *entry = Entry::Line(Line {
+                *entry = Entry::from(Line {
                     room: name.clone(),
                     room_key: name.clone(),
                     text,
@@ -1083,8 +1112,10 @@ fn how_fast_lines_are_stored() {
             fs::metadata(home.0.join(WAL_NAME)).unwrap().len(),
         );
         let (first, asked) = (RUN.0 * 1_000_000_000, Instant::now());
-        let found =
-            opened.last_lines(RUN, &names[0], Sequence(first + 900_000), 100).unwrap().len();
+        let found = opened
+            .last_lines(RUN, &names[0], RecordId::first_of(Sequence(first + 900_000)), 100)
+            .unwrap()
+            .len();
         let asked = asked.elapsed();
         drop(opened);
         let bytes = fs::metadata(home.file()).unwrap().len() as i64 / count;

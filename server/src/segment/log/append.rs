@@ -1,7 +1,7 @@
 //! Writing to the log: lock, write after the tail, publish the new tail with one store, unlock. A
 //! writer never waits for room while it holds the lock.
 
-use super::batch::{Batch, blocks_of};
+use super::batch::{Batch, blocks_of, length_in};
 use super::{BLOCK_WORDS, Log};
 use crate::ipc::mutex::LockError;
 use crate::segment::step;
@@ -75,22 +75,25 @@ impl Log {
         fits(self.state.least.load(Ordering::Relaxed))
     }
 
-    /// Copies a batch's blocks into the ring, and `time` into each record's header.
+    /// Copies a batch's blocks into the ring. Each record's header gets its id, which is its position,
+    /// and `time`.
     fn write(&self, start: u64, bytes: &[u8], time: u64) {
-        let start = (start % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
+        let begin = (start % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
         let (words, _) = bytes.as_chunks::<8>();
-        let (until_end, from_begin) = words.split_at(words.len().min(self.ring.len() - start));
+        let (until_end, from_begin) = words.split_at(words.len().min(self.ring.len() - begin));
         let copy = |ring: &[AtomicU64], words: &[[u8; 8]]| {
             ring.iter()
                 .zip(words)
                 .for_each(|(cell, word)| cell.store(u64::from_ne_bytes(*word), Ordering::Relaxed));
         };
-        copy(&self.ring[start..], until_end);
+        copy(&self.ring[begin..], until_end);
         copy(self.ring, from_begin);
-        let mut record = 0;
-        while let Some(length) = words.get(record) {
-            self.ring[(start + record + 1) % self.ring.len()].store(time, Ordering::Relaxed);
-            record += blocks_of(u64::from_ne_bytes(*length) as usize) * BLOCK_WORDS;
+        let mut block = 0;
+        while let Some(first) = words.get(block * BLOCK_WORDS) {
+            let header = (begin + block * BLOCK_WORDS) % self.ring.len();
+            self.ring[header + 1].store(start + block as u64, Ordering::Relaxed);
+            self.ring[header + 2].store(time, Ordering::Relaxed);
+            block += blocks_of(length_in(u64::from_ne_bytes(*first)));
         }
     }
 }

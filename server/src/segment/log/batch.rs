@@ -5,7 +5,7 @@ use super::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 /// Some records that are to be appended together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Whole blocks: per record its length, its time, its payload, zeroes.
+    /// Whole blocks: per record its header, in which only the length is set, its payload, zeroes.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -13,13 +13,15 @@ impl Batch {
     /// Adds a record whose payload is what `write` appends to what it is given.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
-        // The time is known under the lock.
+        // The id and the time are known under the lock.
         self.bytes.extend_from_slice(&[0; RECORD_HEADER_WORDS * 8]);
         let payload = self.bytes.len();
         write(&mut self.bytes);
         let length = self.bytes.len() - payload;
-        self.bytes[start..start + 8].copy_from_slice(&(length as u64).to_ne_bytes());
-        self.bytes.resize(start + blocks_of(length) * BLOCK_BYTES, 0);
+        let length = u32::try_from(length).expect("a record is shorter than 4 GiB");
+        // The high half of the word is the index: 0.
+        self.bytes[start..start + 8].copy_from_slice(&u64::from(length).to_ne_bytes());
+        self.bytes.resize(start + blocks_of(length as usize) * BLOCK_BYTES, 0);
     }
 
     /// Adds another batch's records after these.
@@ -46,6 +48,11 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
+}
+
+/// The payload's length in bytes, which is the low half of a record's first word.
+pub(super) fn length_in(first_word: u64) -> usize {
+    (first_word & u64::from(u32::MAX)) as usize
 }
 
 /// The blocks that a record takes whose payload is so many bytes long.

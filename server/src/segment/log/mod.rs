@@ -21,16 +21,19 @@
 //! A record in the ring, in blocks of 64 bytes (8 words):
 //!
 //! ```text
-//! word 0       word 1       word 2 …
-//! ┌───────────┬────────────┬──────────────────────────────┬─────────┐
-//! │ length    │ time       │ payload (length bytes)       │ zeroes  │ up to the next block
-//! │ in bytes  │ in µs      │                              │         │
-//! └───────────┴────────────┴──────────────────────────────┴─────────┘
+//! word 0          word 1       word 2       word 3 …
+//! ┌───────┬───────┬────────────┬────────────┬──────────────────────────┬─────────┐
+//! │ index │length │ sequence   │ time       │ payload (length bytes)   │ zeroes  │ up to the next block
+//! │ (high half)   │ of the id  │ in µs      │                          │         │
+//! └───────┴───────┴────────────┴────────────┴──────────────────────────┴─────────┘
 //! ```
 //!
-//! A record's sequence is the number of the block in which it begins, counted from the run's start
-//! time in µs. So a sequence is an address: block `sequence mod ring_blocks`. Records wrap around
+//! A record's position is the number of the block in which it begins, counted from the run's start
+//! time in µs. So a position is an address: block `position mod ring_blocks`. Records wrap around
 //! the ring's end at any block.
+//!
+//! A record's id is what the chat and its clients know it by ([`RecordId`]). This log orders the
+//! records itself, so it gives each its position as the id, when it writes the record into the ring.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -53,6 +56,8 @@ use super::header::Geometry;
 use super::published::{Published, PublishedWord};
 use super::step;
 use crate::ipc::mutex::{Guard, Holder, LockError, Mutex};
+#[cfg(doc)]
+use forkchat_common::ids::RecordId;
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use nix::errno::Errno;
 use std::mem::offset_of;
@@ -65,7 +70,7 @@ pub const BLOCK_BYTES: usize = 64;
 /// Words in a block.
 const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
 /// Words in front of a record's payload.
-const RECORD_HEADER_WORDS: usize = 2;
+const RECORD_HEADER_WORDS: usize = 3;
 /// The smallest ring: a batch, a sixteenth of it, must hold what one session may send at a time.
 pub const RING_BYTES_MIN: usize = 1 << 20;
 /// The largest ring.

@@ -1,8 +1,8 @@
 //! Reading the log: copy a piece of it, process its records, then move the cursor.
 
-use super::batch::blocks_of;
+use super::batch::{blocks_of, length_in};
 use super::{BLOCK_WORDS, Log, RECORD_HEADER_WORDS};
-use forkchat_common::ids::{Micros, Sequence};
+use forkchat_common::ids::{Micros, RecordId, Sequence};
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
@@ -10,9 +10,11 @@ use zerocopy::IntoBytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// Where it begins.
-    pub sequence: Sequence,
+    pub position: Sequence,
     /// Where the next one begins.
     pub end: Sequence,
+    /// What the chat knows it by.
+    pub id: RecordId,
     /// When it was appended.
     pub time: Micros,
     /// What was appended.
@@ -53,26 +55,33 @@ impl Reader {
             let blocks = self.log.copy_record(self.position, &mut self.words);
             self.position = Sequence(self.position.0 + blocks);
         }
-        Entries { words: &self.words, sequence: start }
+        Entries { words: &self.words, position: start }
     }
 }
 
 struct Entries<'a> {
     words: &'a [u64],
-    sequence: Sequence,
+    position: Sequence,
 }
 
 impl<'a> Iterator for Entries<'a> {
     type Item = Entry<'a>;
 
     fn next(&mut self) -> Option<Entry<'a>> {
-        let (&[length, time], rest) = self.words.split_first_chunk::<RECORD_HEADER_WORDS>()?;
-        let blocks = blocks_of(length as usize);
-        let payload = &rest.as_bytes()[..length as usize];
-        let sequence = self.sequence;
-        self.sequence = Sequence(sequence.0 + blocks as u64);
+        let (&[first, sequence, time], rest) =
+            self.words.split_first_chunk::<RECORD_HEADER_WORDS>()?;
+        let length = length_in(first);
+        let blocks = blocks_of(length);
+        let position = self.position;
+        self.position = Sequence(position.0 + blocks as u64);
         self.words = &self.words[blocks * BLOCK_WORDS..];
-        Some(Entry { sequence, end: self.sequence, time: Micros(time), payload })
+        Some(Entry {
+            position,
+            end: self.position,
+            id: RecordId { sequence: Sequence(sequence), index: (first >> 32) as u32 },
+            time: Micros(time),
+            payload: &rest.as_bytes()[..length],
+        })
     }
 }
 
@@ -80,7 +89,7 @@ impl Log {
     /// Copies one published record's words; returns its length in blocks.
     fn copy_record(&self, at: Sequence, words: &mut Vec<u64>) -> u64 {
         let start = (at.0 % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
-        let blocks = blocks_of(self.ring[start].load(Ordering::Relaxed) as usize);
+        let blocks = blocks_of(length_in(self.ring[start].load(Ordering::Relaxed)));
         let count = blocks * BLOCK_WORDS;
         let until_end = count.min(self.ring.len() - start);
         words.extend(

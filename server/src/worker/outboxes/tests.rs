@@ -143,9 +143,11 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
     ] {
         let mut outgoing = Outgoing::new(ME, BOUNDS, FakeSockets::open());
         outgoing.outboxes.resume(session, Some(checkpoint), taken);
-        outgoing.begin(Sequence(7), None);
+        outgoing.record(Sequence(7));
+        outgoing.begin(None);
         outgoing.deliver(session, b"ab");
-        outgoing.begin(Sequence(at), None);
+        outgoing.record(Sequence(at));
+        outgoing.begin(None);
         outgoing.muted(session, slot);
         // A record may deliver to a session more than once; it is closed once.
         outgoing.muted(session, slot);

@@ -5,7 +5,7 @@ use crate::chat::{PartEnd, PastLine, RateLimit};
 use crate::journal::store::{Entry, Line, Topic};
 use crate::journal::{BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Lookup, Prepared, Quota};
 use crate::segment::{Segment, Tally, step};
-use forkchat_common::ids::Sequence;
+use forkchat_common::ids::{RecordId, Sequence};
 use std::sync::Arc;
 
 /// What the journal has stored: it outlives it.
@@ -65,41 +65,41 @@ impl JournalProcess {
             self.backlog.not_stored(entries);
         } else {
             let is_new = |entry: &&Entry| {
-                entry.sequence() > disk.reached && !matches!(entry, Entry::Gap { .. })
+                entry.position() > disk.reached && !matches!(entry, Entry::Gap { .. })
             };
             disk.entries.extend(entries.iter().filter(is_new).cloned());
-            disk.reached = disk.reached.max(entries.last().map_or(Sequence(0), Entry::sequence));
+            disk.reached = disk.reached.max(entries.last().map_or(Sequence(0), Entry::position));
             step();
             self.backlog.stored(&entries);
         }
         while let Some(Lookup { request, room_key, more, after }) = self.backlog.take_request() {
-            let stored = disk
-                .entries
-                .iter()
-                .filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
+            let stored = disk.entries.iter().filter_map(|entry| {
+                if let Entry::Line { line, .. } = entry { Some(line) } else { None }
+            });
             let stored =
-                stored.filter(|line| line.room_key == room_key && line.sequence < request).cloned();
-            let waiting = self.backlog.waiting_lines(&room_key, request);
-            let mut lines: Vec<_> = stored
-                .chain(waiting.into_iter().filter(|line| line.sequence > disk.reached))
-                .collect();
+                stored.filter(|line| line.room_key == room_key && line.id < request).cloned();
+            let waiting = self.backlog.waiting_lines(&room_key, request, Some(disk.reached));
+            let mut lines: Vec<_> = stored.chain(waiting).collect();
             lines.drain(..lines.len().saturating_sub(more));
-            lines.retain(|line| line.sequence > after);
+            lines.retain(|line| line.id > after);
             let part = &lines[..lines.len().min(2)];
             let mut bytes = Vec::new();
-            for Line { sequence, time, nick, is_action, text, .. } in part {
-                PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }
+            for Line { id, time, nick, is_action, text, .. } in part {
+                PastLine { id: *id, time: *time, nick, is_action: *is_action, text }
                     .encode(&mut bytes);
             }
-            let end =
-                if part.len() == lines.len() { PartEnd::Since(Sequence(0)) } else { PartEnd::More };
+            let end = if part.len() == lines.len() {
+                PartEnd::Since(RecordId::ZERO)
+            } else {
+                PartEnd::More
+            };
             self.backlog.prepare(Prepared { request, after, lines: bytes, end });
         }
     }
 }
 pub(super) fn text_of(entry: &Entry) -> &str {
     match entry {
-        Entry::Line(line) => &line.text,
+        Entry::Line { line, .. } => &line.text,
         Entry::Topic(topic) => &topic.text,
         Entry::Gap { .. } => "",
     }

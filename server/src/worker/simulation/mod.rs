@@ -508,7 +508,7 @@ impl Simulation {
             .disk
             .entries
             .iter()
-            .map(|entry| (entry.sequence(), text_of(entry).to_owned()))
+            .map(|entry| (entry.position(), text_of(entry).to_owned()))
             .collect();
         if self.disk.tally.skipped.load(Ordering::Relaxed) == 0 {
             assert!(

@@ -64,7 +64,7 @@ impl Spy {
     }
 
     pub fn read(&mut self, segment: &Segment) {
-        for segment::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
+        for segment::Entry { position, end, id, time, payload } in self.reader.fetch(u64::MAX) {
             let record = Record::decode(payload).unwrap();
             self.told.now = end;
             let is_open = self.chat.session(record.session).is_some();
@@ -77,13 +77,13 @@ impl Spy {
             {
                 self.lines.entry(record.session).or_default().push(line.to_vec());
             }
-            let stamp = Stamp { id: sequence, time };
+            let stamp = Stamp { id, time };
             for effect in self.chat.effects_of(stamp, &record, &mut self.told) {
                 if let Effect::Keep(
                     HistoryEntry::Line { text, .. } | HistoryEntry::Topic { text, .. },
                 ) = effect
                 {
-                    self.told.kept.push((sequence, text));
+                    self.told.kept.push((position, text));
                 }
             }
         }
