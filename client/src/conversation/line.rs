@@ -22,15 +22,16 @@ pub enum Request {
 
 impl Request {
     /// What a line's text requests; `None` if it is empty.
-    pub fn of(text: &str) -> Option<Request> {
-        Some(match parse(text) {
+    pub fn of(line: &str) -> Option<Request> {
+        Some(match parse(line) {
             Ok(None) => return None,
             Ok(Some(Input::Text { .. })) => Request::Say,
-            Ok(Some(Input::Command(row, _))) => match row.answer {
+            Ok(Some(Input::Command(row, arguments))) => match row.answer {
                 Answer::Said => Request::Say,
-                Answer::Action => Request::Action,
-                Answer::Private => Request::Message,
-                Answer::Reply | Answer::Parts => Request::Command(row.name.to_owned()),
+                Answer::Action if text(arguments).is_some() => Request::Action,
+                Answer::Private if word_and_text(arguments).is_some() => Request::Message,
+                // The server answers the others with how to use the command.
+                _ => Request::Command(row.name.to_owned()),
             },
             Err(InputError::Unknown(name) | InputError::Lookalike(_, name)) => {
                 Request::Command(name.to_owned())
@@ -208,6 +209,9 @@ mod tests {
             Some(Request::Command("msg".to_owned())),
             "the server answers with the usage"
         );
+        assert_eq!(Request::of("/me"), Some(Request::Command("me".to_owned())));
+        assert_eq!(Request::of("/me waves"), Some(Request::Action));
+        assert_eq!(Request::of("/msg bob hi"), Some(Request::Message));
         assert_eq!(Request::of("/"), Some(Request::Command(String::new())));
     }
 }
