@@ -96,35 +96,72 @@ impl Micros {
     }
 }
 
-/// A place in the table of processes: the journal's comes first, then those of the workers. It stays
-/// when the process in it is replaced.
+/// A machine's number among those that share one order of records, below 64. A server that makes its
+/// own order is alone, and is number 0.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub struct Slot(pub u16);
+pub struct Node(pub u8);
+
+impl Node {
+    /// This machine.
+    pub const THIS: Node = Node(0);
+    /// Bits of a number.
+    pub const BITS: u32 = 6;
+}
+
+/// A place in the table of processes of a node: the journal's comes first, then those of the
+/// workers. It stays when the process in it is replaced. The low 16 bits are its index in the table,
+/// the others the node.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Slot(pub u32);
 
 impl Slot {
     /// The journal's.
-    pub const JOURNAL: Slot = Slot(0);
+    pub const JOURNAL: Slot = Slot::at(0);
     /// The first worker's, which is always there and keeps the UDP sessions.
-    pub const FIRST_WORKER: Slot = Slot(1);
+    pub const FIRST_WORKER: Slot = Slot::at(1);
 
-    /// As an index.
+    /// The slot at this index on this machine.
+    pub const fn at(index: u16) -> Slot {
+        Slot::of(Node::THIS, index)
+    }
+
+    /// The slot at this index on a node.
+    pub const fn of(node: Node, index: u16) -> Slot {
+        Slot((node.0 as u32) << 16 | index as u32)
+    }
+
+    /// The node.
+    pub fn node(self) -> Node {
+        Node((self.0 >> 16) as u8)
+    }
+
+    /// The index in the node's table.
     pub fn index(self) -> usize {
-        self.0.into()
+        (self.0 & 0xffff) as usize
     }
 
     /// The number of the worker in this slot, as users see it: workers are numbered from 0.
-    pub fn worker_number(self) -> u16 {
-        self.0.saturating_sub(Slot::FIRST_WORKER.0)
+    pub fn worker_number(self) -> usize {
+        self.index().saturating_sub(Slot::FIRST_WORKER.index())
     }
 }
 
 /// One connection's life, TCP or UDP, unique within a run of the server.
 ///
-/// The low [`SessionId::CELL_BITS`] bits are the index of the session's *cell*, the place in every
-/// table that it occupies while it lives; the rest is a serial number that tells apart those who
-/// used the cell in turn. Zero means no session: records that come from no session carry it.
+/// ```text
+/// bit 63                                  26        20                   0
+///     ┌───────────────────────────────────┬─────────┬────────────────────┐
+///     │ serial number                     │ node    │ cell               │
+///     └───────────────────────────────────┴─────────┴────────────────────┘
+/// ```
+///
+/// The *cell* is the session's place in every table of its node while it lives. The serial number
+/// tells apart those that used the cell in turn. Zero means no session: records that come from no
+/// session carry it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -136,10 +173,23 @@ impl SessionId {
     /// The session of records that no session made.
     pub const NONE: SessionId = SessionId(0);
 
-    /// Composes an id. `serial` starts at 1; `cell` is below 2^20.
-    pub fn new(serial: u64, cell: usize) -> SessionId {
-        debug_assert!(serial > 0 && cell < 1 << Self::CELL_BITS);
-        SessionId(serial << Self::CELL_BITS | cell as u64)
+    /// A session of this machine. `serial` starts at 1 and is below 2^38; `cell` is below 2^20.
+    pub const fn new(serial: u64, cell: usize) -> SessionId {
+        SessionId::of(Node::THIS, serial, cell)
+    }
+
+    /// A session of a node: see [`SessionId::new`].
+    pub const fn of(node: Node, serial: u64, cell: usize) -> SessionId {
+        debug_assert!(serial > 0 && serial < 1 << (u64::BITS - Self::SERIAL_SHIFT));
+        debug_assert!(cell < 1 << Self::CELL_BITS && node.0 < 1 << Node::BITS);
+        SessionId(serial << Self::SERIAL_SHIFT | (node.0 as u64) << Self::CELL_BITS | cell as u64)
+    }
+
+    const SERIAL_SHIFT: u32 = Self::CELL_BITS + Node::BITS;
+
+    /// The node that serves the session.
+    pub fn node(self) -> Node {
+        Node((self.0 >> Self::CELL_BITS & ((1 << Node::BITS) - 1)) as u8)
     }
 
     /// The index of the session's cell.
@@ -149,7 +199,7 @@ impl SessionId {
 
     /// The serial number among those that used the cell.
     pub fn serial(self) -> u64 {
-        self.0 >> Self::CELL_BITS
+        self.0 >> Self::SERIAL_SHIFT
     }
 }
 
@@ -168,6 +218,16 @@ mod tests {
         let id = SessionId::new(77, 1_048_575);
         assert_eq!((id.serial(), id.cell()), (77, 1_048_575));
         assert_eq!(id.to_string(), "1048575.77");
+        let other = SessionId::of(Node(63), 77, 1_048_575);
+        assert_eq!((other.node(), other.serial(), other.cell()), (Node(63), 77, 1_048_575));
+        assert_eq!((id.node(), id == other), (Node::THIS, false));
+    }
+
+    #[test]
+    fn a_slot_gives_back_its_parts() {
+        let slot = Slot::of(Node(3), 7);
+        assert_eq!((slot.node(), slot.index(), slot.worker_number()), (Node(3), 7, 6));
+        assert_eq!((Slot::at(7).node(), Slot::at(7)), (Node::THIS, Slot(7)));
     }
 
     #[test]

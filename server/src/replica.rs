@@ -138,7 +138,7 @@ mod tests {
     use crate::segment::Geometry;
     use forkchat_common::endpoint::LocalAddress;
 
-    const ME: Slot = Slot(0);
+    const ME: Slot = Slot::at(0);
 
     /// What became of each record that might have been told to somebody.
     #[derive(Debug, Default, PartialEq, Eq)]

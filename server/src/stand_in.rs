@@ -75,7 +75,7 @@ impl Post {
     /// The slot of the stand-in, dismissed or not.
     pub fn holder(&self) -> Option<Slot> {
         let word = self.word.load(Ordering::Acquire);
-        (word != VACANT).then_some(Slot((word >> SLOT_SHIFT) as u16))
+        (word != VACANT).then_some(Slot::at((word >> SLOT_SHIFT) as u16))
     }
 
     /// Appoints the worker in a slot, if the post is vacant. The supervisor alone does that; it
@@ -122,7 +122,7 @@ impl Post {
 }
 
 fn word(slot: Slot, state: u64) -> u64 {
-    u64::from(slot.0) << SLOT_SHIFT | state
+    (slot.index() as u64) << SLOT_SHIFT | state
 }
 
 /// A worker's side.
@@ -205,25 +205,31 @@ mod tests {
         .unwrap();
         let begin = move || Ok(Box::new(Counts(counted.clone())) as Box<dyn Duty>);
         let post = Post::new(segment.stand_in, Arc::new(begin));
-        let mut workers = [0, 1].map(|slot| Reserve::new(Slot(slot), Some(post.clone())));
+        let mut workers = [0, 1].map(|slot| Reserve::new(Slot::at(slot), Some(post.clone())));
         let mut turn = || {
             workers.iter_mut().for_each(Reserve::turn);
             turns.swap(0, Ordering::Relaxed)
         };
         assert_eq!(turn(), 0);
-        post.appoint(Slot(1));
+        post.appoint(Slot::at(1));
         // It is not vacant.
-        post.appoint(Slot(0));
-        assert_eq!((turn(), post.holder()), (1, Some(Slot(1))));
+        post.appoint(Slot::at(0));
+        assert_eq!((turn(), post.holder()), (1, Some(Slot::at(1))));
         post.dismiss();
-        assert_eq!(post.holder(), Some(Slot(1)), "it may be in the middle of a turn");
-        post.appoint(Slot(0));
+        assert_eq!(post.holder(), Some(Slot::at(1)), "it may be in the middle of a turn");
+        post.appoint(Slot::at(0));
         assert_eq!((turn(), post.holder()), (0, None));
-        post.appoint(Slot(0));
-        assert_eq!((turn(), post.holder()), (1, Some(Slot(0))));
-        segment.join(Slot(2)).unwrap();
-        assert!(!post.leave(Slot(1), segment, Slot(2)) && segment.cursors.get(Slot(2)).is_some());
-        assert!(post.leave(Slot(0), segment, Slot(2)) && segment.cursors.get(Slot(2)).is_none());
+        post.appoint(Slot::at(0));
+        assert_eq!((turn(), post.holder()), (1, Some(Slot::at(0))));
+        segment.join(Slot::at(2)).unwrap();
+        assert!(
+            !post.leave(Slot::at(1), segment, Slot::at(2))
+                && segment.cursors.get(Slot::at(2)).is_some()
+        );
+        assert!(
+            post.leave(Slot::at(0), segment, Slot::at(2))
+                && segment.cursors.get(Slot::at(2)).is_none()
+        );
         post.wait_vacant();
     }
 }

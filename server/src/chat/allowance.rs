@@ -167,8 +167,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const UDP: SessionId = SessionId(1 << SessionId::CELL_BITS);
-    const TCP: SessionId = SessionId((1 << SessionId::CELL_BITS) + 1);
+    const UDP: SessionId = SessionId::new(1, 0);
+    const TCP: SessionId = SessionId::new(1, 1);
 
     /// A copy of the state that serves the sessions of slot 0.
     struct Copy {
@@ -210,7 +210,7 @@ mod tests {
             let udp = Transport::Udp { local: LocalAddress::default(), key };
             for (session, transport) in [(UDP, udp), (TCP, Transport::Tcp)] {
                 let peer = "127.0.0.1:1".parse().unwrap();
-                copy.apply(session, Fact::opened(Slot(0), transport, peer));
+                copy.apply(session, Fact::opened(Slot::at(0), transport, peer));
                 copy.apply(session, Fact::Arrived);
             }
             assert!(

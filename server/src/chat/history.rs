@@ -180,7 +180,7 @@ mod tests {
     use crate::chat::{Answer, CloseReason, Effect, Fact, Part, Query, Record, Transport};
     use forkchat_common::ids::{Sequence, Slot};
 
-    const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
+    const ME: SessionId = SessionId::new(1, 0);
 
     #[derive(Default)]
     struct Told(String, usize, u64);
@@ -198,7 +198,7 @@ mod tests {
     fn asked() -> (Chat, Told) {
         let (mut chat, mut told) = (Chat::default(), Told::default());
         let peer = "127.0.0.1:1".parse().unwrap();
-        apply(&mut chat, &mut told, 1, Fact::opened(Slot(0), Transport::Tcp, peer));
+        apply(&mut chat, &mut told, 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
         apply(&mut chat, &mut told, 2, Fact::Line(b"/history 3"));
         told.0.clear();
         (chat, told)

@@ -58,7 +58,7 @@ impl Chat {
         made_by: Option<AddressBlock>,
     ) -> Result<(RoomId, bool), Refusal<'static>> {
         let session = self.session(id);
-        let (slot, rooms) = session.map_or((Slot(0), &[][..]), |it| (it.slot, &it.rooms));
+        let (slot, rooms) = session.map_or((Slot::at(0), &[][..]), |it| (it.slot, &it.rooms));
         let known = self.state.rooms.find(name.key()).filter(|room| rooms.contains(room));
         if let Some(room) = known {
             return Ok((room, true));

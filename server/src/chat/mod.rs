@@ -36,6 +36,7 @@
 
 mod addresses;
 mod allowance;
+mod cells;
 mod deliver;
 mod effect;
 mod form;
@@ -65,6 +66,7 @@ pub use session::Session;
 pub use snapshot::BadSnapshot;
 
 use addresses::Addresses;
+use cells::Cells;
 use deliver::Out;
 use forkchat_common::event::{Event, Stamp};
 use forkchat_common::ids::{Micros, SessionId, Slot};
@@ -86,7 +88,7 @@ pub struct Chat {
 /// What a snapshot holds. Two replicas that applied the same records have the same.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    cells: Vec<Cell>,
+    cells: Cells,
     rooms: Rooms,
     addresses: Addresses,
     requests: Requests,
@@ -105,21 +107,6 @@ struct State {
     /// The process in each worker's slot, as its record says. A slot that is vacant keeps its last:
     /// the next process's record comes before its session's.
     pids: BTreeMap<Slot, u32>,
-}
-
-/// A place for one session at a time.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Cell {
-    /// The latest that was opened here, whether it is over or not: each session is opened once.
-    latest: SessionId,
-    session: Option<Box<Session>>,
-}
-
-impl State {
-    /// The open sessions, by cell.
-    fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.cells.iter().filter_map(|cell| cell.session.as_deref())
-    }
 }
 
 impl Chat {
@@ -197,17 +184,17 @@ impl Chat {
 
     /// A session that is open.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
-        self.state.cells.get(id.cell())?.session.as_deref().filter(|session| session.id == id)
+        self.state.cells.get(id)
     }
 
     /// Whether a session was opened, and is open or over.
     pub fn was_opened(&self, id: SessionId) -> bool {
-        self.state.cells.get(id.cell()).is_some_and(|cell| cell.latest >= id)
+        self.state.cells.was_opened(id)
     }
 
     /// The open sessions that the worker in `slot` serves, by cell.
     pub fn sessions_of(&self, slot: Slot) -> impl Iterator<Item = &Session> {
-        self.state.sessions().filter(move |session| session.slot == slot)
+        self.state.cells.sessions().filter(move |session| session.slot == slot)
     }
 
     /// The latest serial number that a UDP session was given.
@@ -244,22 +231,14 @@ impl Chat {
     }
 
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.state
-            .cells
-            .get_mut(id.cell())?
-            .session
-            .as_deref_mut()
-            .filter(|session| session.id == id)
+        self.state.cells.get_mut(id)
     }
 
     fn open<O: Deliveries>(&mut self, mut session: Session, out: &mut Out<'_, O>) {
         let id = session.id;
-        if self.state.cells.len() <= id.cell() {
-            self.state.cells.resize_with(id.cell() + 1, Cell::default);
-        }
         // A cell is given again only when its last session is closed; should that ever fail, the old
         // one goes.
-        if let Some(old) = self.state.cells[id.cell()].session.as_ref().map(|old| old.id) {
+        if let Some(old) = self.state.cells.holder(id) {
             self.close(old, CloseReason::WorkerDied, out);
         }
         if session.is_udp() {
@@ -275,7 +254,7 @@ impl Chat {
         if let Some(path) = path {
             out.effect(Effect::Reachable { session: id, slot, path });
         }
-        self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
+        self.state.cells.insert(session);
         self.limit_own(id, out);
         if self.state.stopping {
             self.send(id, &Event::Stopping, out);
@@ -302,11 +281,7 @@ impl Chat {
 
     /// Takes a session out of the state.
     fn remove<O: Deliveries>(&mut self, id: SessionId, ending: Ending, out: &mut Out<'_, O>) {
-        let Some(session) =
-            self.state.cells.get_mut(id.cell()).and_then(|cell| cell.session.take())
-        else {
-            return;
-        };
+        let Some(session) = self.state.cells.take(id) else { return };
         for &room in &session.rooms {
             self.state.rooms.leave(room, id, out.stamp.id, &mut self.state.addresses);
         }
@@ -323,7 +298,8 @@ impl Chat {
         self.state.stopping = true;
         // The journal is to store the last that was said.
         out.effect(Effect::Requested);
-        let everyone: Vec<SessionId> = self.state.sessions().map(|session| session.id).collect();
+        let everyone: Vec<SessionId> =
+            self.state.cells.sessions().map(|session| session.id).collect();
         for id in everyone {
             self.send(id, &Event::Stopping, out);
             self.remove(id, Ending::Finish, out);

@@ -222,7 +222,7 @@ mod tests {
         let opened = Record {
             session: SessionId::new(1, 5),
             input_end: 0,
-            fact: Fact::Opened { slot: Slot(1), origin, transport: Transport::Tcp },
+            fact: Fact::Opened { slot: Slot::at(1), origin, transport: Transport::Tcp },
         };
         assert_eq!(Record::decode(&encoded(&opened)), Some(opened));
         assert_eq!(Record::decode(b"\xff"), None);
@@ -238,7 +238,7 @@ mod tests {
             let opened = Record {
                 session: SessionId::new(1, 5),
                 input_end: 0,
-                fact: Fact::Opened { slot: Slot(1), origin, transport },
+                fact: Fact::Opened { slot: Slot::at(1), origin, transport },
             };
             let mut bytes = Vec::new();
             opened.encode(&mut bytes);

@@ -37,7 +37,7 @@ impl Chat {
         let Snapshot::V1(mut state) = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
         state.addresses.index();
-        let named = state.sessions().filter(|session| session.is_registered);
+        let named = state.cells.sessions().filter(|session| session.is_registered);
         let by_key = |session: &Session| (session.nick.key().into(), session.id);
         let nicks: BTreeMap<_, _> = named.map(by_key).collect();
         Ok(Chat { state, nicks, text: String::new() })

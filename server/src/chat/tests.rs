@@ -56,7 +56,7 @@ impl Told {
 impl Copy {
     fn new(slots: &[u16]) -> Copy {
         let told =
-            Told { slots: slots.iter().map(|&slot| Slot(slot)).collect(), ..Told::default() };
+            Told { slots: slots.iter().map(|&slot| Slot::at(slot)).collect(), ..Told::default() };
         let mut copy = Copy { chat: Chat::default(), told, cache: RenderCache::default() };
         let rate_limit = RateLimit::lines_per_second(20);
         let fact = Fact::Configured { rooms_bytes_max: 0, rate_limit };
@@ -102,7 +102,8 @@ impl Room {
 
     fn arrive(&mut self) {
         self.sent.push(0);
-        let (slot, peer) = (Slot(self.sent.len() as u16 % 2), "127.0.0.1:5000".parse().unwrap());
+        let (slot, peer) =
+            (Slot::at(self.sent.len() as u16 % 2), "127.0.0.1:5000".parse().unwrap());
         self.fact(self.sent.len() - 1, Fact::opened(slot, Transport::Tcp, peer));
     }
 
@@ -511,7 +512,8 @@ fn when_the_server_stops_everyone_is_told_and_nobody_comes_in() {
     assert_eq!(room.told(2), "* the server is stopping; goodbye\n");
     assert_eq!(room.copy.told.closed.len(), 3);
     assert_eq!(
-        room.copy.chat.sessions_of(Slot(0)).count() + room.copy.chat.sessions_of(Slot(1)).count(),
+        room.copy.chat.sessions_of(Slot::at(0)).count()
+            + room.copy.chat.sessions_of(Slot::at(1)).count(),
         0
     );
 }
@@ -522,7 +524,7 @@ fn whoami_names_the_process_that_the_log_names_in_every_copy_and_from_a_snapshot
     let started = |pid| Record {
         session: SessionId::NONE,
         input_end: 0,
-        fact: Fact::Started { slot: Slot(1), pid },
+        fact: Fact::Started { slot: Slot::at(1), pid },
     };
     for pid in [4711, 4790] {
         room.at += 1;
@@ -606,7 +608,7 @@ fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
     let mut lines = 0;
     for serial in 1..100 {
         let session = SessionId::new(serial, 0);
-        let opened = Fact::opened(Slot(0), Transport::Tcp, peer(1));
+        let opened = Fact::opened(Slot::at(0), Transport::Tcp, peer(1));
         copy.apply(1, &record(session, 0, opened));
         for input_end in 1.. {
             if copy.chat.lines_allowed(session, Micros(1_000)) == 0 {
@@ -620,7 +622,7 @@ fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
     assert!((3_500..4_096).contains(&lines), "{lines} lines of one address");
     assert_eq!(copy.told.exceeded, [AddressBlock::of(peer(1).ip())]);
     let other = SessionId::new(100, 0);
-    copy.apply(1, &record(other, 0, Fact::opened(Slot(0), Transport::Tcp, peer(2))));
+    copy.apply(1, &record(other, 0, Fact::opened(Slot::at(0), Transport::Tcp, peer(2))));
     assert!(
         copy.chat.lines_allowed(other, Micros(1_000)) >= 15,
         "another address is not slowed down"
@@ -656,7 +658,7 @@ fn datagrams_beyond_the_budget_are_dropped() {
     let mut copy = Copy::new(&[0]);
     let session = SessionId::new(1, 0);
     let opened = Fact::opened(
-        Slot(0),
+        Slot::at(0),
         Transport::Udp { local: LocalAddress::default(), key: None },
         "10.0.0.1:1".parse().unwrap(),
     );
@@ -910,7 +912,7 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
                 (Room::id(people), SocketAddr::from(([10, 0, 0, people as u8], 1)));
             room.sent.push(0);
             people += 1;
-            room.fact(people - 1, Fact::opened(Slot(0), Transport::Tcp, peer));
+            room.fact(people - 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
             for number in 0..40 {
                 room.types(people - 1, &format!("/join #r{people}-{number}"));
                 room.types(people - 1, &format!("/topic {}", "長".repeat(400)));
@@ -1035,14 +1037,14 @@ proptest! {
             input[*person] += 7;
             let peer = "127.0.0.1:1".parse().unwrap();
             let fact = match act {
-                Act::Arrive => Fact::opened(Slot(*person as u16 % 2), Transport::Tcp, peer),
+                Act::Arrive => Fact::opened(Slot::at(*person as u16 % 2), Transport::Tcp, peer),
                 Act::Announce => Fact::Arrived,
                 Act::Type(line) => Fact::Line(line),
                 Act::Close(reason) => Fact::Closed(*reason),
                 Act::LongLine => Fact::LongLineBegins,
                 Act::Begin(bytes) => Fact::LineBegins(bytes),
                 Act::Continue => {
-                    let lists = (0..2).flat_map(|slot| copies[2].chat.lists_of(Slot(slot)));
+                    let lists = (0..2).flat_map(|slot| copies[2].chat.lists_of(Slot::at(slot)));
                     let list = lists.into_iter().find(|(session, ..)| session.cell() == *person);
                     let (_, of, parts) = list.unwrap_or((SessionId::NONE, RecordId::ZERO, 0));
                     Fact::NextPart { of, parts }

@@ -449,7 +449,7 @@ impl Journal {
             self.snapshots.write(self.replica.position(), &state);
         }
         if self.snapshots.is_waiting() {
-            let workers = (0..self.workers).map(Slot).filter(|&slot| slot != self.me);
+            let workers = (0..self.workers).map(Slot::at).filter(|&slot| slot != self.me);
             let ceiling = self.segment.checkpoints.snapshot_ceiling(&self.segment.log, workers);
             // A successor stores what comes behind the snapshot that it starts from.
             self.snapshots
@@ -628,9 +628,9 @@ mod tests {
         assert_eq!(Backlog::new(config.tally).gap(), Some(given_up));
     }
 
-    const WORKER: Slot = Slot(0);
-    const JOURNAL: Slot = Slot(1);
-    const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
+    const WORKER: Slot = Slot::at(0);
+    const JOURNAL: Slot = Slot::at(1);
+    const ME: SessionId = SessionId::new(1, 0);
 
     #[test]
     fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {

@@ -349,7 +349,7 @@ mod tests {
     use crate::segment::{Geometry, Tally};
     use forkchat_common::ids::Micros;
 
-    const JOURNAL: Slot = Slot(0);
+    const JOURNAL: Slot = Slot::at(0);
     const QUOTA: Quota = Quota { lines_max: 100, bytes_max: 1 << 20 };
 
     /// Waits for something that the storing thread does.

@@ -94,7 +94,7 @@ impl Checkpoints {
             session.0,
             sequence.0,
             offset,
-            writes << WRITES_SHIFT | u64::from(slot.0) << 1 | u64::from(is_lagging),
+            writes << WRITES_SHIFT | (slot.index() as u64) << 1 | u64::from(is_lagging),
         ]);
     }
 
@@ -111,7 +111,7 @@ impl Checkpoints {
         let ([session, sequence, offset, flags], _) = self.cells[cell].load();
         (session != 0).then_some(Checkpoint {
             session: SessionId(session),
-            slot: Slot((flags >> 1) as u16),
+            slot: Slot::at((flags >> 1) as u16),
             writes: flags >> WRITES_SHIFT,
             sequence: Sequence(sequence),
             offset,

@@ -111,7 +111,7 @@ impl Doorbells {
 
     /// A process begins in a slot. Under the log's lock.
     pub(super) fn use_slot(&self, slot: Slot) {
-        self.state.slots_used.fetch_max(u64::from(slot.0) + 1, Ordering::AcqRel);
+        self.state.slots_used.fetch_max(slot.index() as u64 + 1, Ordering::AcqRel);
     }
 
     /// The slots in which a process ever began are below this: with a slot for each connection most
@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn room_stays_wanted_until_a_process_has_moved() {
         let segment = small_segment(1 << 16, 1);
-        let (start, _) = segment.join(Slot(0)).unwrap();
+        let (start, _) = segment.join(Slot::at(0)).unwrap();
         segment.doorbells.want_room();
-        segment.cursors.publish(Slot(0), start);
+        segment.cursors.publish(Slot::at(0), start);
         assert!(segment.doorbells.is_room_wanted(), "the same cursor again makes no room");
-        segment.cursors.publish(Slot(0), Sequence(start.0 + 1));
+        segment.cursors.publish(Slot::at(0), Sequence(start.0 + 1));
         assert!(!segment.doorbells.is_room_wanted());
     }
 }

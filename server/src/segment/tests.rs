@@ -3,8 +3,8 @@ use forkchat_common::ids::Micros;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-pub(super) const ME: Slot = Slot(0);
-pub(super) const OTHER: Slot = Slot(1);
+pub(super) const ME: Slot = Slot::at(0);
+pub(super) const OTHER: Slot = Slot::at(1);
 
 pub(super) fn small_segment(ring_bytes: usize, slots: usize) -> &'static Segment {
     Segment::create(Geometry { ring_bytes, slots, sessions_max: 16, snapshot_bytes_max: 1024 })

@@ -83,16 +83,16 @@ mod tests {
         };
         // All come to it before anyone has died.
         (0..SLOTS).for_each(|slot| {
-            segment.quarantine.enter(Slot(slot), Thread::Send, at(Treatment::Apply))
+            segment.quarantine.enter(Slot::at(slot), Thread::Send, at(Treatment::Apply))
         });
         let mut blame = Blame::default();
         let quarantined: Vec<usize> =
-            (0..SLOTS).map(|slot| blame.count_death(segment, Slot(slot)).len()).collect();
+            (0..SLOTS).map(|slot| blame.count_death(segment, Slot::at(slot)).len()).collect();
         assert_eq!(quarantined, [0, 1, 0, 0, 0, 0, 0, 0]);
         (0..2).for_each(|slot| {
-            segment.quarantine.enter(Slot(slot), Thread::Send, at(Treatment::Mute))
+            segment.quarantine.enter(Slot::at(slot), Thread::Send, at(Treatment::Mute))
         });
-        (0..SLOTS).for_each(|slot| drop(blame.count_death(segment, Slot(slot))));
+        (0..SLOTS).for_each(|slot| drop(blame.count_death(segment, Slot::at(slot))));
         assert_eq!(
             (
                 segment.quarantine.treatment(record),

@@ -131,7 +131,7 @@ impl Children {
 
     /// All slots that there are so far.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        (0..self.table.len() as u16).map(Slot)
+        (0..self.table.len() as u16).map(Slot::at)
     }
 
     /// A slot for a worker with one connection; `None` if there are as many as there may be.
@@ -139,7 +139,7 @@ impl Children {
         if let Some(slot) = self.vacant.pop_first() {
             return Some(slot);
         }
-        let slot = Slot(
+        let slot = Slot::at(
             u16::try_from(self.table.len()).ok().filter(|&slot| usize::from(slot) < self.max)?,
         );
         self.table.push(Child::new(slot, &OWN_WORKER));
@@ -521,16 +521,16 @@ mod tests {
     fn a_connection_goes_to_the_least_loaded_that_runs() {
         let mut children = children(3, 0, 0);
         let mut connections = Connections::new(9, 4);
-        children.get(Slot(2)).pid = Some(Pid::from_raw(1));
-        children.get(Slot(3)).pid = Some(Pid::from_raw(1));
-        assert_eq!(children.least_loaded_worker(&connections), Slot(2));
+        children.get(Slot::at(2)).pid = Some(Pid::from_raw(1));
+        children.get(Slot::at(3)).pid = Some(Pid::from_raw(1));
+        assert_eq!(children.least_loaded_worker(&connections), Slot::at(2));
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         connections.insert(super::super::connections::Connection::new(
             socket.into(),
             Origin { peer: ([127, 0, 0, 1], 1).into(), listener: Listener::default() },
-            Slot(2),
+            Slot::at(2),
         ));
-        assert_eq!(children.least_loaded_worker(&connections), Slot(3));
+        assert_eq!(children.least_loaded_worker(&connections), Slot::at(3));
     }
 
     #[test]

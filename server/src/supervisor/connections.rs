@@ -103,7 +103,7 @@ mod tests {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         let peer = ([127, 0, 0, 1], 1).into();
         let origin = Origin { peer, listener: Listener::default() };
-        Connection::new(socket.into(), origin, Slot(slot))
+        Connection::new(socket.into(), origin, Slot::at(slot))
     }
 
     #[test]
@@ -124,12 +124,15 @@ mod tests {
         let [one, others, two] =
             [0, 1, 0].map(|slot| connections.insert(connection(slot)).unwrap());
         assert_eq!(
-            connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(),
+            connections.of(Slot::at(0)).map(|(session, ..)| session).collect::<Vec<_>>(),
             [one, two]
         );
         connections.remove(one);
-        assert_eq!(connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(), [two]);
+        assert_eq!(
+            connections.of(Slot::at(0)).map(|(session, ..)| session).collect::<Vec<_>>(),
+            [two]
+        );
         assert!(connections.socket(others).is_some());
-        assert_eq!([0, 1].map(|slot| connections.count(Slot(slot))), [1, 1]);
+        assert_eq!([0, 1].map(|slot| connections.count(Slot::at(slot))), [1, 1]);
     }
 }

@@ -145,7 +145,7 @@ impl Slots {
     pub fn always(&self) -> impl Iterator<Item = (Slot, &'static Kind)> {
         let always = KINDS.iter().filter(|kind| kind.ends != Ends::WithItsConnection);
         let kinds = always.flat_map(|&kind| repeat_n(kind, (kind.slots)(self)));
-        (0..).map(Slot).zip(kinds)
+        (0..).map(Slot::at).zip(kinds)
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
         let names: Vec<String> = slots.always().map(|(slot, kind)| kind.name(slot)).collect();
         assert_eq!(names, ["journal", "worker 0", "worker 1"]);
         assert_eq!(slots.always().next().map(|(slot, _)| slot), Some(Slot::JOURNAL));
-        assert_eq!((slots.count(), OWN_WORKER.name(Slot(3)).as_str()), (4, "worker 2"));
+        assert_eq!((slots.count(), OWN_WORKER.name(Slot::at(3)).as_str()), (4, "worker 2"));
         assert_eq!(Slot::FIRST_WORKER.worker_number(), 0);
     }
 }

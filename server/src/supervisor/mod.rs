@@ -496,7 +496,7 @@ impl Supervisor {
                 self.answer_signals();
             }
             for slot in ready.iter().filter(|&&token| token < LISTENER) {
-                self.hear(Slot(*slot as u16));
+                self.hear(Slot::at(*slot as u16));
             }
             if ready.contains(&LISTENER) || self.listeners.is_pause_over() {
                 self.accept();

@@ -75,7 +75,7 @@ impl Supervisor {
         if let Some(ours) = &ours {
             // Before the fork, since nothing may fail after it. If the fork fails, no other process
             // has this descriptor, and epoll forgets it.
-            self.epoll.add(ours, readable(slot.0.into()))?;
+            self.epoll.add(ours, readable(slot.index() as u64))?;
         }
         let udp = if slot == Slot::FIRST_WORKER { self.listeners.udp()? } else { None };
         let (sessions, sockets): (Vec<_>, Vec<_>) = self

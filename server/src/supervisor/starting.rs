@@ -75,7 +75,7 @@ impl Supervisor {
         for token in events[..count].iter().map(EpollEvent::data) {
             match token {
                 SIGNALS => self.answer_signals(),
-                slot => self.hear(Slot(slot as u16)),
+                slot => self.hear(Slot::at(slot as u16)),
             }
         }
         self.reap();

@@ -174,8 +174,9 @@ impl Watchdog {
         let holder = segment.log.lock_holder();
         let is_lock_stalled = self.lock.see(holder, now);
         let tail = segment.log.tail();
-        let owner =
-            holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| alive.contains(owner));
+        let owner = holder
+            .map(|holder| Slot::at(holder.owner as u16))
+            .filter(|owner| alive.contains(owner));
         let (mut slowest, mut busy, mut frozen, mut is_owner_starved) = (None, None, None, false);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
@@ -256,7 +257,7 @@ mod tests {
     use crate::segment::{Batch, Geometry};
     use forkchat_common::ids::Micros;
 
-    const ALIVE: [Slot; 2] = [Slot(0), Slot(1)];
+    const ALIVE: [Slot; 2] = [Slot::at(0), Slot::at(1)];
 
     fn segment() -> &'static Segment {
         let segment = Segment::create(Geometry {
@@ -297,7 +298,7 @@ mod tests {
     fn append(segment: &Segment) {
         let mut batch = Batch::default();
         batch.push(|payload| payload.extend_from_slice(b"news"));
-        segment.log.append(Slot(0), &batch, Micros(0)).unwrap();
+        segment.log.append(Slot::at(0), &batch, Micros(0)).unwrap();
     }
 
     #[test]
@@ -309,8 +310,8 @@ mod tests {
     fn who_keeps_the_lock_is_killed_before_those_who_wait_for_it() {
         let segment = segment();
         append(segment);
-        let _held = segment.log.hold_lock(Slot(1));
-        assert_eq!(watch(segment, 10_000, || ()), Some((Slot(1), Fault::KeptLock, 2_000)));
+        let _held = segment.log.hold_lock(Slot::at(1));
+        assert_eq!(watch(segment, 10_000, || ()), Some((Slot::at(1), Fault::KeptLock, 2_000)));
     }
 
     #[test]
@@ -321,9 +322,9 @@ mod tests {
         let moves = || {
             append(segment);
             read = Sequence(read.0 + 1);
-            segment.cursors.publish(Slot(0), read);
+            segment.cursors.publish(Slot::at(0), read);
         };
-        assert_eq!(watch(segment, 10_000, moves), Some((Slot(1), Fault::ReadNothing, 2_000)));
+        assert_eq!(watch(segment, 10_000, moves), Some((Slot::at(1), Fault::ReadNothing, 2_000)));
     }
 
     #[test]
@@ -331,36 +332,36 @@ mod tests {
      {
         let segment = segment();
         append(segment);
-        segment.cursors.publish(Slot(0), segment.log.tail());
+        segment.cursors.publish(Slot::at(0), segment.log.tail());
         let mut sessions = 0..39;
         // It begins a turn for each session, and applies nothing meanwhile.
         let takes_over = || {
             if sessions.next().is_some() {
-                segment.heartbeats.begin_turn(Slot(1), Thread::Send);
+                segment.heartbeats.begin_turn(Slot::at(1), Thread::Send);
             }
         };
         // The last beat is seen after 38 quarters of a second.
         assert_eq!(
             watch(segment, 20_000, takes_over),
-            Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000))
+            Some((Slot::at(1), Fault::ReadNothing, 38 * 250 + 2_000))
         );
     }
 
     #[test]
     fn who_spins_in_one_turn_is_killed() {
         let segment = segment();
-        segment.heartbeats.begin_turn(Slot(0), Thread::Receive);
+        segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
         let busy = || {
-            segment.heartbeats.begin_turn(Slot(1), Thread::Send);
+            segment.heartbeats.begin_turn(Slot::at(1), Thread::Send);
         };
-        assert_eq!(watch(segment, 10_000, busy), Some((Slot(0), Fault::Busy, 2_000)));
+        assert_eq!(watch(segment, 10_000, busy), Some((Slot::at(0), Fault::Busy, 2_000)));
     }
 
     #[test]
     fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
         let segment = segment();
-        segment.heartbeats.begin_turn(Slot(0), Thread::Receive);
-        segment.rest_threads(Slot(0));
+        segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
+        segment.rest_threads(Slot::at(0));
         assert_eq!(watch(segment, 10_000, || ()), None);
     }
 
@@ -372,15 +373,15 @@ mod tests {
             let verdict = (0..40).map(|look| look * 250).find_map(|millis| {
                 let verdict =
                     watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(millis));
-                segment.heartbeats.answer(Slot(1), Thread::Send);
-                segment.heartbeats.answer(Slot(1), Thread::Receive);
+                segment.heartbeats.answer(Slot::at(1), Thread::Send);
+                segment.heartbeats.answer(Slot::at(1), Thread::Receive);
                 if frozen == Thread::Receive {
-                    segment.heartbeats.answer(Slot(0), Thread::Send);
+                    segment.heartbeats.answer(Slot::at(0), Thread::Send);
                 }
                 Some((verdict?, millis))
             });
             // It is asked at the first look, and seen not to have answered at the second.
-            assert_eq!(verdict, Some(((Slot(0), Fault::Frozen), 2_250)), "{frozen:?}");
+            assert_eq!(verdict, Some(((Slot::at(0), Fault::Frozen), 2_250)), "{frozen:?}");
         }
     }
 
@@ -389,9 +390,9 @@ mod tests {
         let segment = segment();
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         for look in 0..40 {
-            segment.heartbeats.begin_turn(Slot(0), Thread::Send);
-            segment.heartbeats.answer(Slot(1), Thread::Send);
-            segment.heartbeats.answer(Slot(1), Thread::Receive);
+            segment.heartbeats.begin_turn(Slot::at(0), Thread::Send);
+            segment.heartbeats.answer(Slot::at(1), Thread::Send);
+            segment.heartbeats.answer(Slot::at(1), Thread::Receive);
             assert_eq!(
                 watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
                 None
@@ -409,7 +410,7 @@ mod tests {
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let alive: Vec<Slot> = (0..SLOTS).map(Slot).collect();
+        let alive: Vec<Slot> = (0..SLOTS).map(Slot::at).collect();
         alive.iter().for_each(|&slot| drop(segment.join(slot).unwrap()));
         let (mut watchdog, start) = (Watchdog::new(SLOTS.into()), Instant::now());
         let mut asked = |look: u64| {
@@ -421,7 +422,7 @@ mod tests {
                 segment.heartbeats.answer(**slot, Thread::Send)
                     | segment.heartbeats.answer(**slot, Thread::Receive)
             });
-            asked.map(|slot| slot.0).collect::<Vec<u16>>()
+            asked.map(Slot::index).collect::<Vec<usize>>()
         };
         let of_looks: Vec<Vec<u16>> = (0..9).map(&mut asked).collect();
         let expected: [Vec<u16>; 3] = [(0..8).collect(), (8..16).collect(), (16..20).collect()];
@@ -433,7 +434,7 @@ mod tests {
     #[test]
     fn a_supervisor_that_did_not_run_blames_nobody() {
         let segment = segment();
-        segment.heartbeats.begin_turn(Slot(0), Thread::Send);
+        segment.heartbeats.begin_turn(Slot::at(0), Thread::Send);
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start), None);
         assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
@@ -443,13 +444,13 @@ mod tests {
     /// the time, in percent; perhaps does so now.
     fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
         let segment = segment();
-        segment.heartbeats.begin_turn(Slot(0), Thread::Receive);
+        segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..240).map(|look| look * 250).find(|&millis| {
             let now = Duration::from_millis(millis);
             let used =
                 |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
-            watchdog.look(segment, &ALIVE, used, start + now) == Some((Slot(0), Fault::Busy))
+            watchdog.look(segment, &ALIVE, used, start + now) == Some((Slot::at(0), Fault::Busy))
         })
     }
 

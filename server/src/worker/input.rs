@@ -157,8 +157,8 @@ mod tests {
         })
         .unwrap();
         let mut reader =
-            crate::segment::Reader::new(&segment.log, segment.join(Slot(0)).unwrap().0);
-        segment.log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
+            crate::segment::Reader::new(&segment.log, segment.join(Slot::at(0)).unwrap().0);
+        segment.log.append(Slot::at(0), &lines.batch, Micros(0)).unwrap();
         let told = |payload| match Record::decode(payload).unwrap() {
             Record { fact: Fact::Line(line), input_end, .. } => {
                 format!("{}@{input_end} ", String::from_utf8_lossy(line))

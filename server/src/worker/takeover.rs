@@ -365,8 +365,8 @@ mod tests {
     use forkchat_common::protocol::Protocol;
     use forkchat_common::protocol::framing::After;
 
-    const ME: Slot = Slot(0);
-    const JOURNAL: Slot = Slot(1);
+    const ME: Slot = Slot::at(0);
+    const JOURNAL: Slot = Slot::at(1);
 
     /// Cells 0 to 3 are for TCP, 4 and 5 for UDP.
     fn new_log() -> &'static Segment {

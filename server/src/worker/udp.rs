@@ -430,11 +430,14 @@ mod tests {
         };
         let key = desk.known[&path(1)].key;
         let transport = Transport::Udp { local: path(1).local, key };
-        let opened =
-            Record { session, input_end: 0, fact: Fact::opened(Slot(0), transport, path(1).peer) };
+        let opened = Record {
+            session,
+            input_end: 0,
+            fact: Fact::opened(Slot::at(0), transport, path(1).peer),
+        };
         let stamp = Stamp { id: RecordId::first_of(Sequence(1)), time: NOW };
         let bounds = Bounds { sendq: 1, together: 1 };
-        let mut outgoing = Outgoing::new(Slot(0), bounds, FakeSockets::open());
+        let mut outgoing = Outgoing::new(Slot::at(0), bounds, FakeSockets::open());
         chat.effects_of(stamp, &opened, &mut outgoing);
         (desk, chat, key)
     }
@@ -541,7 +544,7 @@ mod tests {
         let chat = Chat::default();
         (
             UdpSessions::take_over(
-                Slot(0),
+                Slot::at(0),
                 udp_config(10..20, per_address_max),
                 &chat,
                 |_| false,
@@ -619,7 +622,7 @@ mod tests {
     fn the_cell_of_one_who_is_over_is_given_again_only_when_what_it_was_told_is_sent() {
         let chat = Chat::default();
         let mut desk = UdpSessions::take_over(
-            Slot(0),
+            Slot::at(0),
             udp_config(10..12, None),
             &chat,
             |cell| cell == 10,

@@ -50,7 +50,7 @@ impl Wakes {
 
     /// Wakes them.
     pub fn ring(&mut self, doorbells: &Doorbells, journal: Slot) {
-        for (slot, is_noted) in (0..).map(Slot).zip(&mut self.workers) {
+        for (slot, is_noted) in (0..).map(Slot::at).zip(&mut self.workers) {
             if std::mem::take(is_noted) {
                 doorbells.ring(slot);
             }

@@ -858,7 +858,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let refusal = home.refusal();
     assert!(
         refusal.contains(
-            "has version 99 and this forkchat reads up to 3; run the forkchat that wrote it"
+            "has version 99 and this forkchat reads up to 4; run the forkchat that wrote it"
         ),
         "{refusal}"
     );

@@ -202,7 +202,7 @@ impl Log {
 
     /// Takes the lock.
     pub(super) fn lock(&self, me: Slot, wait: Duration) -> Result<Guard, LockError> {
-        self.state.lock.lock(me.0.into(), wait)
+        self.state.lock.lock(me.index() as u32, wait)
     }
 
     /// The process that holds the lock now.

@@ -73,10 +73,10 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
     let segment = small_segment(1 << 14, 3);
     let readers: Vec<_> = (0..3u16)
         .map(|slot| {
-            let mut reader = Reader::new(&segment.log, segment.join(Slot(slot)).unwrap().0);
+            let mut reader = Reader::new(&segment.log, segment.join(Slot::at(slot)).unwrap().0);
             std::thread::spawn(move || {
                 let mut snapshots = (slot == 0)
-                    .then(|| SnapshotWriter::new(&segment.snapshots, &segment.log, Slot(0)));
+                    .then(|| SnapshotWriter::new(&segment.snapshots, &segment.log, Slot::at(0)));
                 let mut seen = Vec::new();
                 while seen.len() < 6_000 {
                     seen.extend(
@@ -84,11 +84,13 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
                             .fetch(8)
                             .map(|entry| u64::from_le_bytes(entry.payload.try_into().unwrap())),
                     );
-                    segment.cursors.publish(Slot(slot), reader.position());
+                    segment.cursors.publish(Slot::at(slot), reader.position());
                     if let Some(snapshots) = &mut snapshots {
                         snapshots.write(reader.position(), b"s");
                         snapshots.publish(
-                            segment.checkpoints.snapshot_ceiling(&segment.log, (0..3).map(Slot)),
+                            segment
+                                .checkpoints
+                                .snapshot_ceiling(&segment.log, (0..3).map(Slot::at)),
                         );
                     }
                 }
@@ -101,7 +103,8 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
             std::thread::spawn(move || {
                 for i in 0..2_000u64 {
                     let number = batch(&[&(i * 3 + u64::from(slot)).to_le_bytes()]);
-                    while segment.log.append(Slot(slot), &number, segment.clock.now()).is_err() {
+                    while segment.log.append(Slot::at(slot), &number, segment.clock.now()).is_err()
+                    {
                         std::thread::yield_now();
                     }
                 }
@@ -150,8 +153,8 @@ fn a_run_begins_above_what_is_used_and_its_time_is_the_clocks() {
         (segment.log.first(), segment.log.tail()),
         (Sequence(used.0 + 1), Sequence(used.0 + 1))
     );
-    segment.join(Slot(0)).unwrap();
-    let range = segment.log.append(Slot(0), &batch(&[b"said"]), segment.clock.now()).unwrap();
+    segment.join(Slot::at(0)).unwrap();
+    let range = segment.log.append(Slot::at(0), &batch(&[b"said"]), segment.clock.now()).unwrap();
     assert!(range.start > used);
     let mut reader = Reader::new(&segment.log, range.start);
     assert!(reader.fetch(10).next().unwrap().time.since(now) < 600 * Micros::SECOND);

@@ -7,7 +7,7 @@ use crate::worker::outgoing::Outgoing;
 use crate::worker::slow_readers::{Bounds, SlowReaders};
 use std::ops::{Deref, DerefMut};
 
-const ME: Slot = Slot(0);
+const ME: Slot = Slot::at(0);
 /// Outboxes, and what becomes of their slow readers.
 struct Fixture {
     outboxes: Outboxes,
@@ -139,7 +139,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         (12, 8, ME, false),
         (ALL, 8, ME, false),
         (13, 6, ME, false),
-        (13, 8, Slot(1), false),
+        (13, 8, Slot::at(1), false),
     ] {
         let mut outgoing = Outgoing::new(ME, BOUNDS, FakeSockets::open());
         outgoing.outboxes.resume(session, Some(checkpoint), taken);

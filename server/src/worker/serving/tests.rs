@@ -12,7 +12,7 @@ fn config() -> ServingConfig {
         pid: 1,
         outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
         turn_away_max: 1,
-        journal: Slot(1),
+        journal: Slot::at(1),
         stopping: never(),
         dropped: dropped(),
         udp: None,
@@ -30,7 +30,7 @@ fn two_workers() -> (&'static Segment, [Serving<FakeSockets>; 2]) {
     })
     .unwrap();
     let mut workers = [0, 1].map(|slot| {
-        takeover::join(segment, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
+        takeover::join(segment, Slot::at(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
     });
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened {
@@ -67,12 +67,12 @@ fn is_rung(segment: &Segment, slot: Slot) -> bool {
 #[test]
 fn who_appends_wakes_the_others_and_who_only_applies_does_not() {
     let (segment, [mut speaker, mut listener]) = two_workers();
-    [Slot(0), Slot(1)].iter().for_each(|&slot| segment.doorbells.get(slot).before_sleep());
+    [Slot::at(0), Slot::at(1)].iter().for_each(|&slot| segment.doorbells.get(slot).before_sleep());
     says(&mut speaker, 0, b"hello\n");
     speaker.turn();
-    assert!(is_rung(segment, Slot(1)), "it has somebody to tell");
+    assert!(is_rung(segment, Slot::at(1)), "it has somebody to tell");
     listener.turn();
-    assert!(!listener.has_work() && !is_rung(segment, Slot(0)), "the speaker knows already");
+    assert!(!listener.has_work() && !is_rung(segment, Slot::at(0)), "the speaker knows already");
 }
 
 #[test]
@@ -101,13 +101,13 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
     }
     says(&mut speaker, 0, b"hello\n");
     speaker.turn();
-    segment.doorbells.get(Slot(1)).answer();
-    segment.doorbells.get(Slot(1)).before_sleep();
+    segment.doorbells.get(Slot::at(1)).answer();
+    segment.doorbells.get(Slot::at(1)).before_sleep();
     assert!(speaker.replica.is_behind(), "not all is applied yet");
     while speaker.has_work() {
         speaker.turn();
     }
-    assert!(is_rung(segment, Slot(1)));
+    assert!(is_rung(segment, Slot::at(1)));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_begun_line_is_waited_for_before_its_client_is_announced() {
     .unwrap();
     segment.clock.pass_time(1);
     let mut worker =
-        takeover::join(segment, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
+        takeover::join(segment, Slot::at(0), config(), FakeSockets::open(), Vec::new()).unwrap();
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
     let [_, slow, unfinished] = sessions;
     for session in sessions {

@@ -34,8 +34,8 @@ use std::sync::atomic::Ordering;
 use world::{Client, Wires, World, peek, said_by};
 
 const WORKERS: u16 = 3;
-const JOURNAL: Slot = Slot(WORKERS);
-const SPY: Slot = Slot(WORKERS + 1);
+const JOURNAL: Slot = Slot::at(WORKERS);
+const SPY: Slot = Slot::at(WORKERS + 1);
 const CLIENTS_MAX: usize = 8;
 const STEPS: usize = 400;
 /// In a run in which the ring wraps.
@@ -128,7 +128,7 @@ impl Simulation {
             free: (0..CLIENTS_MAX).rev().collect(),
             gone: Vec::new(),
         };
-        (0..WORKERS).for_each(|slot| simulation.join(Slot(slot), None));
+        (0..WORKERS).for_each(|slot| simulation.join(Slot::at(slot), None));
         simulation.join_journal(None);
         simulation
     }
@@ -206,7 +206,7 @@ impl Simulation {
             30..45 => self.client_reads(),
             45..60 => self.receive(),
             60..80 => {
-                let slot = Slot(self.dice.roll(WORKERS.into()) as u16);
+                let slot = Slot::at(self.dice.roll(WORKERS.into()) as u16);
                 self.turn(slot, None);
             }
             80..84 => self.journal_turn(None),
@@ -217,12 +217,12 @@ impl Simulation {
             86..89 => self.client_ends(),
             89..93 => {
                 let (slot, steps) =
-                    (Slot(self.dice.roll(WORKERS.into()) as u16), self.some_steps());
+                    (Slot::at(self.dice.roll(WORKERS.into()) as u16), self.some_steps());
                 self.turn(slot, Some(steps));
             }
             93 => {
                 // Between two turns.
-                let slot = Slot(self.dice.roll(WORKERS.into()) as u16);
+                let slot = Slot::at(self.dice.roll(WORKERS.into()) as u16);
                 self.crashes[slot.index()] += 1;
                 self.workers[slot.index()] = None;
             }
@@ -262,7 +262,7 @@ impl Simulation {
         let Some(cell) = self.free.pop() else { return };
         self.serial += 1;
         let (session, slot) =
-            (SessionId::new(self.serial, cell), Slot(self.dice.roll(WORKERS.into()) as u16));
+            (SessionId::new(self.serial, cell), Slot::at(self.dice.roll(WORKERS.into()) as u16));
         let kernel_bytes_max = [40, 700, 100_000][self.dice.roll(3)];
         let mut client = Client {
             session,
@@ -408,7 +408,7 @@ impl Simulation {
                 client.read = client.taken.len();
             }
             (0..clients * 3).for_each(|_| self.receive());
-            (0..WORKERS).for_each(|slot| self.turn(Slot(slot), None));
+            (0..WORKERS).for_each(|slot| self.turn(Slot::at(slot), None));
             self.journal_turn(None);
             self.spy.read(self.segment);
             self.let_go();
@@ -449,7 +449,7 @@ impl Simulation {
     fn check_checkpoints(&mut self) {
         self.spy.read(self.segment);
         for (slot, last) in (0..).zip(&mut self.flushed) {
-            let flushed = self.segment.cursors.flushed_through(Slot(slot));
+            let flushed = self.segment.cursors.flushed_through(Slot::at(slot));
             assert!(
                 flushed >= *last,
                 "seed {}: worker {slot} took back what it had said",
