@@ -422,7 +422,7 @@ mod tests {
                 segment.heartbeats.answer(**slot, Thread::Send)
                     | segment.heartbeats.answer(**slot, Thread::Receive)
             });
-            asked.map(Slot::index).collect::<Vec<usize>>()
+            asked.map(|slot| slot.index()).collect::<Vec<usize>>()
         };
         let of_looks: Vec<Vec<u16>> = (0..9).map(&mut asked).collect();
         let expected: [Vec<u16>; 3] = [(0..8).collect(), (8..16).collect(), (16..20).collect()];
