@@ -119,7 +119,7 @@ impl Scheduling {
     /// The CPU that a child is pinned to, if it is.
     pub fn cpu_of_child(&self, slot: Slot, kind: &Kind) -> Option<usize> {
         let is_pinned = kind.serves_clients && !self.cpus.is_empty();
-        is_pinned.then(|| self.cpus[usize::from(slot.worker_number()) % self.cpus.len()])
+        is_pinned.then(|| self.cpus[slot.worker_number() % self.cpus.len()])
     }
 }
 

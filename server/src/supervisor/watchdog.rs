@@ -424,8 +424,8 @@ mod tests {
             });
             asked.map(|slot| slot.index()).collect::<Vec<usize>>()
         };
-        let of_looks: Vec<Vec<u16>> = (0..9).map(&mut asked).collect();
-        let expected: [Vec<u16>; 3] = [(0..8).collect(), (8..16).collect(), (16..20).collect()];
+        let of_looks: Vec<Vec<usize>> = (0..9).map(&mut asked).collect();
+        let expected: [Vec<usize>; 3] = [(0..8).collect(), (8..16).collect(), (16..20).collect()];
         assert_eq!(of_looks[..3], expected);
         assert!(of_looks[3..8].iter().all(Vec::is_empty), "{of_looks:?}");
         assert_eq!(of_looks[8], expected[0], "after two seconds again");
