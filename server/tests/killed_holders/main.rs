@@ -238,7 +238,7 @@ fn a_value_is_whole_wherever_its_writer_dies() {
 /// Two writers append batches of three numbered records, and one of them is killed and followed by
 /// another, again and again.
 fn the_log_is_whole_wherever_its_writers_die() {
-    const READER: Slot = Slot(2);
+    const READER: Slot = Slot::at(2);
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
         slots: 3,
@@ -261,7 +261,7 @@ fn the_log_is_whole_wherever_its_writers_die() {
                     )
                 })
             });
-            while segment.log.append(Slot(writer), &batch, Micros(0)).is_err() {
+            while segment.log.append(Slot::at(writer), &batch, Micros(0)).is_err() {
                 std::thread::yield_now();
             }
         }
@@ -376,7 +376,7 @@ fn a_child_dies_with_its_parent() {
 /// One child is given the descriptor, and shares nothing else of the segment with its parent that
 /// it uses.
 fn another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherits() {
-    const ME: Slot = Slot(0);
+    const ME: Slot = Slot::at(0);
     let geometry =
         Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 64 };
     let segment = Segment::create(geometry).unwrap();
@@ -386,7 +386,7 @@ fn another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherit
         let attached = Segment::attach(given.remove(0)).unwrap();
         let mut batch = Batch::default();
         batch.push(|payload| payload.extend(b"from there"));
-        attached.log.append(Slot(1), &batch, Micros(0)).unwrap();
+        attached.log.append(Slot::at(1), &batch, Micros(0)).unwrap();
         i32::from(segment.descriptor().is_some() || attached.descriptor().is_none())
     };
     let pid = fork_child((), |()| Vec::new(), std::iter::empty(), &[descriptor], run).unwrap();
@@ -398,7 +398,7 @@ fn another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherit
 
 /// In a process that may have no file of the segment's size; and in its child.
 fn a_segment_that_can_be_no_file_is_shared_without_a_descriptor() {
-    const ME: Slot = Slot(0);
+    const ME: Slot = Slot::at(0);
     let limited = || {
         ignore_signal(Signal::SIGXFSZ).unwrap();
         setrlimit(Resource::RLIMIT_FSIZE, 4_096, 4_096).unwrap();
@@ -409,7 +409,7 @@ fn a_segment_that_can_be_no_file_is_shared_without_a_descriptor() {
         let append = || {
             let mut batch = Batch::default();
             batch.push(|payload| payload.extend(b"shared"));
-            segment.log.append(Slot(1), &batch, Micros(0)).map_or(1, |_| 0)
+            segment.log.append(Slot::at(1), &batch, Micros(0)).map_or(1, |_| 0)
         };
         assert_eq!(Process::start(append).unwrap().join(), End::Exited(0));
         let mut reader = Reader::new(&segment.log, start);
