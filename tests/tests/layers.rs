@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("segment", &["ipc", "sys"]),
@@ -19,11 +19,13 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("guide", &[]),
     ("replica", &["chat", "segment", "faults", "ipc"]),
     ("stand_in", &["segment"]),
+    ("proposer", &["chat", "segment"]),
     (
         "worker",
         &[
             "stand_in",
             "faults",
+            "proposer",
             "replica",
             "role",
             "admission",
@@ -34,8 +36,8 @@ const ARROWS: [(&str, &[&str]); 22] = [
             "sys",
         ],
     ),
-    ("models", &["worker", "channel", "chat", "segment", "ipc", "options", "sys"]),
-    ("journal", &["chat", "segment", "ipc", "replica", "stand_in", "sys"]),
+    ("models", &["worker", "channel", "chat", "segment", "ipc", "options", "proposer", "sys"]),
+    ("journal", &["chat", "segment", "ipc", "proposer", "replica", "stand_in", "sys"]),
     ("doctor", &["ipc", "sys"]),
     ("daemon", &["sys"]),
     (
