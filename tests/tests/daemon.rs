@@ -307,7 +307,7 @@ fn however_starts_and_stops_meet_there_are_never_two() {
     };
     let deadline = Instant::now() + DEADLINE;
     let one_after_another = |names: [&'static str; 2]| {
-        // Many a server is told to stop before it listens: they go on until enough have listened.
+        // Many servers are stopped before they listen: the threads go on until enough have listened.
         for (times, name) in names.into_iter().cycle().enumerate() {
             if times >= 20 && (order().len() >= 10 || Instant::now() > deadline) {
                 break;
