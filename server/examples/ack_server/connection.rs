@@ -74,8 +74,7 @@ pub fn send(client: Client, answers: &Receiver<String>, sent: Value) {
         // Counted before: a client that has its answer may end the server at once.
         sent.increase(1);
         if let Err(error) = socket.write_all(&bytes) {
-            // Taken back: adding this wraps around to one less.
-            sent.increase(1_u64.wrapping_neg());
+            sent.decrease(1);
             say!(
                 "{address} is gone before the answer was written: {error}",
                 "{address} 在应答写出之前已断开：{error}"

@@ -2,8 +2,8 @@
 
 use crate::connection::{Client, receive, send};
 use crate::network::address::listen;
-use crate::network::interrupt::{end_by_sigterm, wait_for_any};
 use crate::network::messages::Framing;
+use crate::network::wait::wait_for_any;
 use crate::stage::interrupt::Interrupt;
 use crate::stage::{Attempt, Failure, ended, exit_code, nap, say, shown, text};
 use crossbeam_channel::bounded;
@@ -174,7 +174,7 @@ fn work(
     charset: Charset,
     framing: Framing,
 ) -> Result<(), Failure> {
-    end_by_sigterm()?;
+    Interrupt::forget_sigterm()?;
     // The pools would panic.
     if !can_start_threads(2 * CLIENTS_MAX, STACK_BYTES) {
         return Err(Failure(format!(

@@ -1,14 +1,17 @@
 //! The process of a connection.
 
-use crate::network::interrupt::end_by_sigterm;
 use crate::network::messages::{Framing, Input, Messages, refusal, report_end};
 use crate::network::quoted;
+use crate::stage::interrupt::Interrupt;
 use crate::stage::say;
 use forkchat_common::charset::Charset;
 use forkchat_server::ipc::value::Value;
 use nix::unistd::gettid;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+
+/// What an answer has after the message.
+pub const SUFFIX: &str = "_sb";
 
 /// Answers each message, until the client sends `exit` or no more. The connection ends with the
 /// process.
@@ -18,7 +21,7 @@ pub fn echo(
     framing: Framing,
     answered: Value,
 ) -> io::Result<()> {
-    end_by_sigterm()?;
+    Interrupt::forget_sigterm()?;
     match answer_each(socket, client, framing, answered) {
         // A client that leaves in the middle is nothing unusual.
         Err(error)
@@ -46,7 +49,7 @@ fn answer_each(
                     continue;
                 }
                 count += 1;
-                (format!("{}_sb", message.text), message.is_exit())
+                (format!("{}{SUFFIX}", message.text), message.is_exit())
             }
             Input::TooLong => (refusal(), false),
             Input::End(kept) => {
@@ -66,8 +69,7 @@ fn answer_each(
         // Counted before: a client that has its answer may end the server at once.
         answered.increase(1);
         if let Err(error) = socket.write_all(answer.as_bytes()) {
-            // Taken back: adding this wraps around to one less.
-            answered.increase(1_u64.wrapping_neg());
+            answered.decrease(1);
             return Err(error);
         }
         if is_exit {

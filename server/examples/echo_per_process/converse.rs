@@ -1,9 +1,10 @@
 //! `--client`: sends the lines of standard input, and waits for the answer to each, as the client
 //! of a tutorial does.
 
+use crate::connection::SUFFIX;
 use crate::network::client::Client;
-use crate::network::interrupt::readable;
 use crate::network::messages::{Framing, Input, Message, Messages, RECV_BYTES};
+use crate::network::wait::readable;
 use crate::stage::{Attempt, Failure, say, shown};
 use forkchat_common::charset::Charset;
 use forkchat_common::limits::LINE_BYTES_MAX;
@@ -18,13 +19,9 @@ pub fn converse(address: SocketAddr, framing: Framing) -> Result<(), Failure> {
     // A descriptor of its own: a poll would not see what `Stdin` keeps in its buffer.
     let input =
         File::from(io::stdin().as_fd().try_clone_to_owned().cannot("duplicate standard input")?);
-    let mut lines = Messages::new(
-        input.try_clone().cannot("duplicate standard input")?,
-        Charset::default(),
-        Framing::Lines,
-    );
+    let mut lines = Messages::new(input, Charset::default(), Framing::Lines);
     let mut answers = 0;
-    while let Some(line) = next_line(&mut client, &input, &mut lines)? {
+    while let Some(line) = next_line(&mut client, &mut lines)? {
         if !can_send(&line, framing) {
             continue;
         }
@@ -45,15 +42,12 @@ pub fn converse(address: SocketAddr, framing: Framing) -> Result<(), Failure> {
 
 /// Waits for the next line. `None` at the end of the input, and when the server closes the
 /// connection in the meantime.
-fn next_line(
-    client: &mut Client,
-    input: &File,
-    lines: &mut Messages<File>,
-) -> Result<Option<Message>, Failure> {
+fn next_line(client: &mut Client, lines: &mut Messages<File>) -> Result<Option<Message>, Failure> {
     loop {
         let (mut from_server, mut typed) = (client.has_more(), lines.has_more());
         if !from_server && !typed {
-            let ready = readable([client.as_fd(), input.as_fd()]).cannot("wait for a line")?;
+            let ready =
+                readable([client.as_fd(), io::stdin().as_fd()]).cannot("wait for a line")?;
             (from_server, typed) = (ready[0], ready[1]);
         }
         if from_server {
@@ -75,7 +69,7 @@ fn next_line(
 
 /// Whether the message is not empty, and fits with its answer in what the two ends take.
 fn can_send(line: &Message, framing: Framing) -> bool {
-    let (bytes, with_answer) = (line.text.len(), line.text.len() + "_sb".len());
+    let (bytes, with_answer) = (line.text.len(), line.text.len() + SUFFIX.len());
     match framing {
         // TCP can't carry an empty message without a frame around it.
         Framing::Reads if bytes == 0 => return false,

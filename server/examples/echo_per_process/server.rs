@@ -2,8 +2,8 @@
 
 use crate::connection::echo;
 use crate::network::address::listen;
-use crate::network::interrupt::wait_for_any;
 use crate::network::messages::Framing;
+use crate::network::wait::wait_for_any;
 use crate::stage::interrupt::Interrupt;
 use crate::stage::{Attempt, Failure, ended, exit_code, nap, say, shown};
 use forkchat_server::ipc::process::Process;

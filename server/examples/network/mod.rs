@@ -4,17 +4,16 @@
 //! |---|---|
 //! | `address.rs` | the address of `--serve`: reads it, listens there, and says what to do if that fails |
 //! | `messages.rs` | bytes to messages: one read is a message, or one line |
-//! | `interrupt.rs` | Ctrl-C and SIGTERM as values, so that a server ends cleanly |
 //! | `client.rs` | the example's own clients |
+//! | `wait.rs` | waiting for several descriptors at a time |
 
 #[allow(dead_code, reason = "a UDP example does not listen")]
 pub mod address;
 #[allow(dead_code, reason = "a UDP example has no such clients")]
 pub mod client;
-#[allow(dead_code, reason = "not every example has children")]
-pub mod interrupt;
 #[allow(dead_code, reason = "a datagram needs no framing")]
 pub mod messages;
+pub mod wait;
 
 use crate::stage::text;
 

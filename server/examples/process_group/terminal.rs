@@ -82,10 +82,9 @@ fn shell() -> Result<(), Failure> {
     );
     shown!(
         "Ctrl-C reached the foreground alone: the reader {}, the writer {} later",
-        "Ctrl-C 只到达前台：reader {}，writer 之后才{}",
+        "Ctrl-C 只到达前台：reader {}，之后 writer {}",
         seen(reader_ended),
-        // In Chinese "then exited" has no "already".
-        seen(writer_ended).trim_start_matches('已')
+        seen(writer_ended)
     );
     Ok(())
 }

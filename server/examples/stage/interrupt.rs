@@ -1,5 +1,8 @@
 //! Ctrl-C and SIGTERM as values. Without this they would end the process at any moment; so a
 //! process that has something to tidy up reads them and ends in order.
+//!
+//! A terminal sends Ctrl-C to all processes of an example. Children inherit that the signals are
+//! blocked, so only the process that reads them ends.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -20,9 +23,15 @@ impl Interrupt {
         )?))
     }
 
-    /// In a child that inherited this: the signals end it again.
+    /// In a child that inherited this: both signals end it again.
     pub fn forget() -> io::Result<()> {
         Ok(signals().thread_unblock()?)
+    }
+
+    /// In a child that inherited this: SIGTERM, by which its parent ends it, ends it again. Ctrl-C
+    /// does not.
+    pub fn forget_sigterm() -> io::Result<()> {
+        Ok(SigSet::from(Signal::SIGTERM).thread_unblock()?)
     }
 
     /// The signal that came. `None` if there was none.

@@ -8,18 +8,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 /// How long a sale takes.
 const SALE_MS: u64 = 2;
-
-/// How long it is until the next customer comes: 1 to 5 ms. Each process has a pause of its own, so
-/// that the sellers do not go in step. (Fibonacci hashing: neighbouring pids get very different
-/// numbers.)
-pub fn until_next_customer() -> Duration {
-    let hash = std::process::id().wrapping_mul(0x9E37_79B9) >> 16;
-    Duration::from_micros(u64::from(1_000 + hash % 4_000))
-}
 
 /// The contents of the file.
 #[derive(Serialize, Deserialize)]

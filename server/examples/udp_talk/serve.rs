@@ -1,8 +1,8 @@
 //! One end of a conversation: a thread receives and acknowledges, another one sends the lines that
 //! are typed.
 
-use crate::network::interrupt::wait_for_any;
 use crate::network::messages::{Framing, Input, Messages};
+use crate::network::wait::wait_for_any;
 use crate::network::{acknowledgement, address, is_acknowledgement, quoted};
 use crate::stage::interrupt::Interrupt;
 use crate::stage::{Attempt, Failure, nap, say, shown};

@@ -22,13 +22,6 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// end.
 const LEFT_OUT: [u32; 2] = [7, DATAGRAMS];
 
-/// What the kernel reported to an end.
-enum Report {
-    Nothing,
-    /// The other end has no socket any more.
-    Refused,
-}
-
 pub fn show() -> Result<(), Failure> {
     part!("two processes send each other {DATAGRAMS} numbers", "两个进程互发 {DATAGRAMS} 个编号");
     let (one, other) = two_ends().cannot("make two UDP sockets on 127.0.0.1")?;
@@ -105,7 +98,7 @@ fn talk(
     ready.increase(1);
     wait_until("the other end to be ready", || ready.get() == 2)?;
     let sent = AtomicU32::new(0);
-    let (received, early, report) = thread::scope(|scope| {
+    let (received, early, is_refused) = thread::scope(|scope| {
         // Both threads have the same socket; the kernel lets one read while another one writes.
         let receiver =
             thread::Builder::new().spawn_scoped(scope, || receive(name, socket, &sent))?;
@@ -113,11 +106,10 @@ fn talk(
         receiver.join().unwrap_or_else(|_| Err(io::Error::other("the receive thread panicked")))
     })?;
     let missing: Vec<u32> = (1..=DATAGRAMS).filter(|number| !received.contains(number)).collect();
-    let note = match report {
-        Report::Nothing if !missing.is_empty() => {
-            text!("; {name}'s kernel reported nothing", "；{name} 的内核没有报告任何错误")
-        }
-        _ => String::new(),
+    let note = if is_refused || missing.is_empty() {
+        String::new()
+    } else {
+        text!("; {name}'s kernel reported nothing", "；{name} 的内核没有报告任何错误")
     };
     say!(
         "{name} received {} of {DATAGRAMS}; missing: {missing:?}{note}",
@@ -144,15 +136,15 @@ fn send(name: &str, socket: &UdpSocket, unsent: &[u32], sent: &AtomicU32) -> io:
     Ok(())
 }
 
-/// The numbers that came, until all have come or nothing more comes; and how many of them while
-/// there was more to send.
+/// The numbers that came, until all have come or nothing more comes; how many of them while there
+/// was more to send; and whether the kernel reported that the other end has no socket any more.
 fn receive(
     name: &str,
     socket: &UdpSocket,
     sent: &AtomicU32,
-) -> io::Result<(BTreeSet<u32>, u64, Report)> {
-    let (mut received, mut early, mut report, mut buffer) =
-        (BTreeSet::new(), 0, Report::Nothing, [0; 100]);
+) -> io::Result<(BTreeSet<u32>, u64, bool)> {
+    let (mut received, mut early, mut is_refused, mut buffer) =
+        (BTreeSet::new(), 0, false, [0; 100]);
     while received.len() < DATAGRAMS as usize {
         let bytes = match socket.recv(&mut buffer) {
             Ok(length) => &buffer[..length],
@@ -171,7 +163,7 @@ fn receive(
                     "the kernel reports to {name} that the other end is gone",
                     "内核告知 {name}：对端已经不在了"
                 );
-                report = Report::Refused;
+                is_refused = true;
                 break;
             }
             Err(error) => return Err(error),
@@ -185,5 +177,5 @@ fn receive(
         early += u64::from(so_far < DATAGRAMS);
         received.extend(text.split(' ').next().and_then(|number| number.parse::<u32>().ok()));
     }
-    Ok((received, early, report))
+    Ok((received, early, is_refused))
 }

@@ -80,6 +80,11 @@ impl Value {
     pub fn increase(self, number: u64) -> u64 {
         self.0.fetch_add(number, Ordering::AcqRel).wrapping_add(number)
     }
+
+    /// Takes from it what was added before, and returns what it is then.
+    pub fn decrease(self, number: u64) -> u64 {
+        self.increase(number.wrapping_neg())
+    }
 }
 
 /// A row of entries that every process has in common, used as a slice: a scoreboard, say, with an
@@ -118,6 +123,12 @@ impl<T> Copy for Array<T> {}
 mod tests {
     use super::*;
     use crate::sys::memory::map_shared;
+
+    #[test]
+    fn a_value_returns_what_it_is_after_each_change() {
+        let value = Value::map("test-count").unwrap();
+        assert_eq!((value.increase(3), value.decrease(1), value.get()), (3, 2, 2));
+    }
 
     #[test]
     fn readers_see_whole_values_while_one_writes() {

@@ -48,7 +48,7 @@ fn there_are_never_two_servers_however_starts_and_stops_interleave() {
     };
     let deadline = Instant::now() + DEADLINE;
     let one_after_another = |names: [&'static str; 2]| {
-        // Many servers are stopped before they listen: they go on until enough have listened.
+        // Many servers are stopped before they listen: the threads go on until enough have.
         for (times, name) in names.into_iter().cycle().enumerate() {
             if times >= 20 && (order().len() >= 10 || Instant::now() > deadline) {
                 break;

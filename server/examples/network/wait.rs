@@ -1,18 +1,9 @@
-//! Waiting for the clients and for Ctrl-C.
-//!
-//! A terminal sends Ctrl-C to all processes of the server. The children inherit that the signals
-//! are blocked, so only the parent reads it.
+//! Waiting for several descriptors at a time: the clients, and Ctrl-C.
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
 use std::io;
 use std::os::fd::BorrowedFd;
-
-/// In a child: SIGTERM, by which its parent ends it, works again.
-pub fn end_by_sigterm() -> io::Result<()> {
-    Ok(SigSet::from(Signal::SIGTERM).thread_unblock()?)
-}
 
 /// Waits until there is something to read from one of these: a signal, a client, the end of a
 /// process.
