@@ -3,7 +3,8 @@
 
 use super::allowance::Own;
 use super::effect::{Effect, HistoryEntry};
-use super::form::{Message, RenderCache};
+use super::form::RenderCache;
+use super::message::Message;
 use super::rooms::{Member, Room};
 use super::{Chat, Session};
 use forkchat_common::event::{Event, Stamp};

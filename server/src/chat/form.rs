@@ -1,28 +1,15 @@
-//! What is sent, in which form: an event is rendered once for each form that a session wants.
+//! In which form a session receives messages. A message is rendered once for each form.
 
-use super::line;
-use forkchat_common::event::{Event, Stamp};
-use forkchat_common::protocol::line::render::Lines;
-use forkchat_common::protocol::line::tags::Tags;
-
-/// What is sent to a session.
-#[derive(Clone, Copy)]
-pub(super) enum Message<'m> {
-    /// Something that each protocol renders in its own way.
-    Event(&'m Event<'m>),
-    /// The line protocol's answer to a command, or its welcome: lines with these tags.
-    Lines(Tags<'m>, &'m dyn Fn(&mut Lines<'_>)),
-    /// Bytes that are sent as they are: the answer to a client of another protocol, or to a Telnet
-    /// negotiation.
-    Raw(&'m [u8]),
-}
+use super::line::Form as LineForm;
+use super::message::Message;
+use forkchat_common::event::Stamp;
 
 /// What decides a message's bytes besides the message: the session's protocol, and what its client
 /// has chosen there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// The line protocol.
-    Line(line::Form),
+    Line(LineForm),
 }
 
 /// One message's bytes in each form that was asked for, and memory that is used again and again.

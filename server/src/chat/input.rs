@@ -7,7 +7,9 @@ use super::effect::Effect;
 use super::rate::Share;
 use super::record::{CloseReason, Fact, Record};
 use super::session::ProtocolState;
+use super::waiting::Waiting;
 use forkchat_common::address::AddressBlock;
+use forkchat_common::event::{Event, Refusal};
 use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::COMMAND_COST_MAX;
 
@@ -128,6 +130,48 @@ impl Chat {
         self.arrive(id, out);
         self.end_unfinished_line(id, out);
         self.close(id, CloseReason::EndOfInput, out);
+    }
+
+    /// Whether a session's input has to wait.
+    pub fn is_waiting(&self, id: SessionId) -> bool {
+        self.session(id).is_some_and(|session| session.waiting.is_some())
+    }
+
+    /// What a session's input waited for is complete: what the session sent meanwhile is done now,
+    /// up to the next line after which input waits.
+    pub(super) fn end_waiting<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
+        let Some(session) = self.session_mut(id) else { return };
+        let Some(waiting) = session.waiting.take() else { return };
+        out.effect(Effect::InputGoesOn { session: id, slot: session.slot });
+        let Waiting { lines, has_input_ended, .. } = *waiting;
+        let mut lines = lines.into_iter();
+        for line in lines.by_ref() {
+            self.take_input(id, line.fact(), out);
+            let Some(session) = self.session_mut(id) else { return };
+            if let Some(waiting) = &mut session.waiting {
+                // They were within the bound before.
+                lines.for_each(|line| _ = waiting.add(line.fact()));
+                waiting.has_input_ended = has_input_ended;
+                return;
+            }
+        }
+        if has_input_ended {
+            self.end_unfinished_line(id, out);
+            self.close(id, CloseReason::EndOfInput, out);
+        }
+    }
+
+    /// A line of a session whose input has to wait.
+    pub(super) fn keep_for_later<O: Deliveries>(
+        &mut self,
+        id: SessionId,
+        fact: Fact<'_>,
+        out: &mut Out<'_, O>,
+    ) {
+        let waiting = self.session_mut(id).and_then(|session| session.waiting.as_mut());
+        if waiting.is_some_and(|waiting| !waiting.add(fact)) {
+            self.send(id, &Event::Refused { to: None, refusal: Refusal::TooMuchWaiting }, out);
+        }
     }
 
     /// Counts lines against the budgets of a session and of its address.

@@ -12,7 +12,7 @@ use super::Chat;
 use super::deliver::{Deliveries, Out};
 use super::effect::Effect;
 use super::rooms::{ListPlace, matches};
-use super::waiting::{Awaited, Waiting};
+use super::waiting::{Awaited, Items, List, Waiting};
 use forkchat_common::event::{Event, ListEnd, Stamp};
 use forkchat_common::ids::{RecordId, SessionId, Slot};
 use forkchat_common::limits::{
@@ -20,35 +20,6 @@ use forkchat_common::limits::{
     TOPIC_LISTED_CHARS_MAX,
 };
 use forkchat_common::names::RoomName;
-use serde::{Deserialize, Serialize};
-
-/// A list of which a part was sent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct List {
-    /// The record of the command: the list's name, and the id of each of its lines.
-    at: RecordId,
-    /// How many parts were sent.
-    parts: u32,
-    /// How many items were sent.
-    sent: usize,
-    of: Items,
-}
-
-/// What a list lists, and how far it was sent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Items {
-    Rooms {
-        pattern: Option<Box<str>>,
-        /// Rooms up to here were looked at, and listed if they match.
-        after: Option<ListPlace>,
-        /// Rooms that match and come after as many as are listed.
-        left_out: usize,
-    },
-    Members {
-        room: RoomName,
-        after: SessionId,
-    },
-}
 
 /// A room's name, number of members and topic.
 type RoomItem<'a> = (&'a str, usize, &'a str);
@@ -223,11 +194,5 @@ impl Chat {
             left_out => ListEnd::LeftOut(left_out),
         };
         (names, last, end)
-    }
-}
-
-impl List {
-    fn new(at: RecordId, of: Items) -> List {
-        List { at, parts: 0, sent: 0, of }
     }
 }

@@ -24,18 +24,20 @@
 //! | `session` | one session, as far as it has nothing to do with a protocol |
 //! | `rooms` | the rooms and their members |
 //! | `talk`, `membership` | what is said; names, joins, topics: what protocols have in common |
+//! | `request` | requests to services and their answers, as values |
 //! | `requests`, `history` | what only another process knows: earlier lines, topics of earlier runs |
 //! | `lists` | lists that are sent in parts |
-//! | `waiting` | input that waits until an answer is complete |
-//! | `deliver`, `form` | renders each message once for each form, and passes it to the outboxes |
+//! | `waiting` | what a session waits for, and what it has sent meanwhile |
+//! | `message`, `form`, `deliver` | renders each message once for each form, and passes it to the outboxes |
 //! | `effect` | everything else that a record causes, as values |
 //! | `rate` | rate limits of sessions and addresses |
 //! | `addresses` | what all sessions of one address have used together |
-//! | `allowance` | how many bytes a UDP session may receive for its own lines |
+//! | `allowance`, `answer_limit` | how many bytes a UDP session may receive for its own lines |
 //! | `snapshot` | the state as bytes, by version |
 
 mod addresses;
 mod allowance;
+mod answer_limit;
 mod cells;
 mod deliver;
 mod effect;
@@ -45,8 +47,10 @@ mod input;
 mod line;
 mod lists;
 mod membership;
+mod message;
 mod rate;
 mod record;
+mod request;
 mod requests;
 mod rooms;
 mod session;
@@ -58,10 +62,9 @@ pub use allowance::CHALLENGE_BYTES;
 pub use deliver::Deliveries;
 pub use effect::{Effect, Ending, HistoryEntry};
 pub use form::RenderCache;
-pub use history::{HistoryPart, HistoryRequest, PartEnd, PastLine};
 pub use rate::RateLimit;
 pub use record::{CloseReason, Fact, Record, Transport};
-pub use requests::{Answer, Part, Query, Request};
+pub use request::{Answer, HistoryPart, HistoryRequest, Part, PartEnd, PastLine, Query, Request};
 pub use session::Session;
 pub use snapshot::BadSnapshot;
 

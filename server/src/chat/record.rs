@@ -5,7 +5,7 @@
 //! when the record is applied.
 
 use super::rate::RateLimit;
-use super::requests::Answer;
+use super::request::Answer;
 use forkchat_common::endpoint::{LocalAddress, Origin, Token};
 use forkchat_common::event::Dismissal;
 use forkchat_common::ids::{Micros, RecordId, SessionId, Slot};

@@ -16,7 +16,7 @@
 use super::Chat;
 use super::deliver::{Deliveries, Out};
 use super::effect::Effect;
-use super::history::{HistoryPart, HistoryRequest};
+use super::request::{Answer, Part, Query, Request};
 use super::waiting::{Awaited, Waiting};
 use forkchat_common::ids::{RecordId, SessionId};
 use serde::{Deserialize, Serialize};
@@ -25,39 +25,6 @@ use std::collections::BTreeMap;
 /// The pending requests of all sessions, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Requests(BTreeMap<RecordId, Request>);
-
-/// A request that a service is to answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// The session that gets the answer.
-    pub session: SessionId,
-    /// What is asked, and how much of the answer was sent.
-    pub query: Query,
-}
-
-/// What is asked, by service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Query {
-    /// The journal is asked for earlier lines of a room.
-    History(HistoryRequest),
-}
-
-/// A service's answer, or a part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer<'a> {
-    /// The request.
-    pub request: RecordId,
-    /// What is answered.
-    #[serde(borrow)]
-    pub part: Part<'a>,
-}
-
-/// What is answered, by service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Part<'a> {
-    /// Some lines.
-    History(#[serde(borrow)] HistoryPart<'a>),
-}
 
 impl Chat {
     /// The pending requests, in the order in which they were made, by name.

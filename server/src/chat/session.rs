@@ -8,7 +8,7 @@ use super::record::Transport;
 use super::rooms::RoomId;
 use super::waiting::Waiting;
 use forkchat_common::address::AddressBlock;
-use forkchat_common::endpoint::{Origin, UdpPath};
+use forkchat_common::endpoint::{Origin, Token, UdpPath};
 use forkchat_common::event::Source;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::names::Nick;
@@ -114,6 +114,14 @@ impl Session {
         match self.transport {
             Transport::Tcp => None,
             Transport::Udp { local, .. } => Some(UdpPath { peer: self.origin.peer, local }),
+        }
+    }
+
+    /// What each of its datagrams has to carry, if anything.
+    pub fn key(&self) -> Option<Token> {
+        match self.transport {
+            Transport::Udp { key, .. } => key,
+            Transport::Tcp => None,
         }
     }
 

@@ -3,14 +3,11 @@
 //! commands. For TCP what follows waits in the kernel, as far as the receive side knows in time; the
 //! rest, and what came in one datagram, waits here.
 
-use super::Chat;
-use super::deliver::{Deliveries, Out};
-use super::effect::Effect;
-use super::lists::List;
-use super::record::{CloseReason, Fact};
-use forkchat_common::event::{Event, Refusal};
+use super::record::Fact;
+use super::rooms::ListPlace;
 use forkchat_common::ids::{RecordId, SessionId};
 use forkchat_common::limits::WAITING_LINES_BYTES_MAX;
+use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
 
 /// What a waiting line takes besides its bytes.
@@ -20,10 +17,10 @@ const LINE_BYTES: usize = 32;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub until: Awaited,
-    lines: Vec<WaitingLine>,
+    pub lines: Vec<WaitingLine>,
     lines_bytes: usize,
     /// The end of its input came, too.
-    has_input_ended: bool,
+    pub has_input_ended: bool,
 }
 
 /// What the input of a session waits for.
@@ -35,9 +32,37 @@ pub(super) enum Awaited {
     List(List),
 }
 
+/// A list of which a part was sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct List {
+    /// The record of the command: the list's name, and the id of each of its lines.
+    pub at: RecordId,
+    /// How many parts were sent.
+    pub parts: u32,
+    /// How many items were sent.
+    pub sent: usize,
+    pub of: Items,
+}
+
+/// What a list lists, and how far it was sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Items {
+    Rooms {
+        pattern: Option<Box<str>>,
+        /// Rooms up to here were looked at, and listed if they match.
+        after: Option<ListPlace>,
+        /// Rooms that match and come after as many as are listed.
+        left_out: usize,
+    },
+    Members {
+        room: RoomName,
+        after: SessionId,
+    },
+}
+
 /// A line that waits, as it was recorded.
 #[derive(Debug, Serialize, Deserialize)]
-enum WaitingLine {
+pub(super) enum WaitingLine {
     Line(#[serde(with = "serde_bytes")] Vec<u8>),
     Begins(#[serde(with = "serde_bytes")] Vec<u8>),
     TooLong,
@@ -49,7 +74,7 @@ impl Waiting {
     }
 
     /// Keeps a line for later. False if there are too many.
-    fn add(&mut self, fact: Fact<'_>) -> bool {
+    pub fn add(&mut self, fact: Fact<'_>) -> bool {
         let line = match fact {
             Fact::Line(bytes) => WaitingLine::Line(bytes.to_vec()),
             Fact::LineBegins(bytes) => WaitingLine::Begins(bytes.to_vec()),
@@ -71,6 +96,12 @@ impl Waiting {
     }
 }
 
+impl List {
+    pub fn new(at: RecordId, of: Items) -> List {
+        List { at, parts: 0, sent: 0, of }
+    }
+}
+
 impl WaitingLine {
     fn len(&self) -> usize {
         match self {
@@ -80,55 +111,11 @@ impl WaitingLine {
     }
 
     /// What was recorded.
-    fn fact(&self) -> Fact<'_> {
+    pub fn fact(&self) -> Fact<'_> {
         match self {
             WaitingLine::Line(bytes) => Fact::Line(bytes),
             WaitingLine::Begins(bytes) => Fact::LineBegins(bytes),
             WaitingLine::TooLong => Fact::LongLineBegins,
-        }
-    }
-}
-
-impl Chat {
-    /// Whether a session's input has to wait.
-    pub fn is_waiting(&self, id: SessionId) -> bool {
-        self.session(id).is_some_and(|session| session.waiting.is_some())
-    }
-
-    /// What a session's input waited for is complete: what the session sent meanwhile is done now,
-    /// up to the next line after which input waits.
-    pub(super) fn end_waiting<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
-        let Some(session) = self.session_mut(id) else { return };
-        let Some(waiting) = session.waiting.take() else { return };
-        out.effect(Effect::InputGoesOn { session: id, slot: session.slot });
-        let Waiting { lines, has_input_ended, .. } = *waiting;
-        let mut lines = lines.into_iter();
-        for line in lines.by_ref() {
-            self.take_input(id, line.fact(), out);
-            let Some(session) = self.session_mut(id) else { return };
-            if let Some(waiting) = &mut session.waiting {
-                // They were within the bound before.
-                lines.for_each(|line| _ = waiting.add(line.fact()));
-                waiting.has_input_ended = has_input_ended;
-                return;
-            }
-        }
-        if has_input_ended {
-            self.end_unfinished_line(id, out);
-            self.close(id, CloseReason::EndOfInput, out);
-        }
-    }
-
-    /// A line of a session whose input has to wait.
-    pub(super) fn keep_for_later<O: Deliveries>(
-        &mut self,
-        id: SessionId,
-        fact: Fact<'_>,
-        out: &mut Out<'_, O>,
-    ) {
-        let waiting = self.session_mut(id).and_then(|session| session.waiting.as_mut());
-        if waiting.is_some_and(|waiting| !waiting.add(fact)) {
-            self.send(id, &Event::Refused { to: None, refusal: Refusal::TooMuchWaiting }, out);
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::chat::Chat;
 use crate::chat::deliver::{Deliveries, Out};
 use crate::chat::effect::Ending;
-use crate::chat::form::Message;
+use crate::chat::message::Message;
 use crate::chat::rooms::Member;
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::WELCOME_NAMES_MAX;

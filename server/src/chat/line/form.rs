@@ -1,6 +1,6 @@
 //! In which form a line session receives messages: charset, tags, Telnet.
 
-use crate::chat::form::Message;
+use crate::chat::message::Message;
 use forkchat_common::charset::Charset;
 use forkchat_common::event::Stamp;
 use forkchat_common::protocol::line::datagram::NUMBER_TAG_BYTES_MAX;

@@ -20,7 +20,7 @@ pub(super) use form::Form;
 pub(super) use state::LineState;
 
 use super::deliver::{Deliveries, Out};
-use super::form::Message;
+use super::message::Message;
 use super::record::Fact;
 use super::session::ProtocolState;
 use super::{Chat, Session};
