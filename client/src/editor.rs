@@ -299,6 +299,8 @@ fn editor() -> rustyline::Result<Editor<Keys, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES_MAX)?
         .history_ignore_space(true)
+        // The editor would switch it off between two lines; see `terminal`.
+        .bracketed_paste(false)
         // Also without colours the prompt is drawn by us.
         .color_mode(ColorMode::Forced)
         // A single candidate is taken as it is; the other kind would keep rows waiting for the next key.

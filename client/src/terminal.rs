@@ -3,7 +3,8 @@
 //! While the program runs, the terminal neither echoes nor edits input, and keys send no signals.
 //! This also holds between two lines, when the editor has restored the modes: input typed or pasted
 //! at that moment waits for the next line, and the kernel does not echo it onto the screen.
-//! Source: termios(3).
+//! Bracketed paste is on all the time, so that a paste is one also between two lines: what is pasted
+//! there must not be taken for commands that were typed. Source: termios(3).
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, raise};
@@ -25,6 +26,9 @@ static STAND_STILL: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 /// A terminal that takes nothing is written to for so long, in milliseconds.
 const STALLED: u8 = 200;
+
+/// The terminal says where a paste begins and ends.
+const BRACKETED_PASTE_ON: &[u8] = b"\x1b[?2004h";
 
 /// Bracketed paste and a synchronised update off, the cursor shown, no style.
 const SOFT_MODES_OFF: &[u8] = b"\x1b[?2004l\x1b[?2026l\x1b[?25h\x1b[0m";
@@ -58,6 +62,7 @@ impl Terminal {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         })?;
+        write(BRACKETED_PASTE_ON);
         Ok(Terminal(()))
     }
 }
@@ -96,7 +101,7 @@ pub fn suspend() {
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
     let _ = raise(Signal::SIGTSTP);
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &editing);
-    write(b"\x1b[?2004h");
+    write(BRACKETED_PASTE_ON);
     // The window may have another size by now.
     let _ = raise(Signal::SIGWINCH);
 }

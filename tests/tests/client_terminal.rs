@@ -217,6 +217,27 @@ fn a_paste_with_commands_waits_for_enter() {
 }
 
 #[test]
+fn a_paste_is_a_paste_also_between_two_lines() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    bob.reads("alice");
+    for number in 0..10 {
+        // The editor may not have begun the next line yet.
+        terminal.type_keys(format!("line {number}\r"));
+        terminal.paste(&format!("/msg bob secret {number}\nsaid\n"));
+        terminal.waits("the question", |terminal| {
+            (terminal.lines().iter().filter(|line| line.contains("- 2 lines pasted")).count() == number + 1).then_some(())
+        });
+        terminal.type_keys("\x03");
+    }
+    assert_eq!(bob.sync(), (0..10).map(|number| format!("[#lobby] alice: line {number}")).collect::<Vec<_>>());
+    let output = terminal.raw_output();
+    assert!(!output.windows(8).any(|bytes| bytes == b"\x1b[?2004l"), "it was off in between");
+}
+
+#[test]
 fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
