@@ -4,7 +4,9 @@
 //! The line editor sets further modes for each line, and afterwards restores these. So input that
 //! the user types or pastes between two lines waits for the next line, and the kernel does not echo
 //! it onto the screen.
-//! Source: termios(3).
+//!
+//! Bracketed paste stays on between two lines, too. Otherwise what is pasted there would be taken
+//! for lines that the user typed, and its commands would be executed. Source: termios(3).
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, raise};
@@ -26,6 +28,9 @@ static STOP_EDITING: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 /// How long to wait for a terminal that accepts no output, in milliseconds.
 const WRITE_TIMEOUT_MS: u8 = 200;
+
+/// Bracketed paste on: the terminal marks where a paste begins and ends.
+const BRACKETED_PASTE_ON: &[u8] = b"\x1b[?2004h";
 
 /// Bracketed paste off, synchronized output off, cursor shown, no style.
 const RESET_SEQUENCE: &[u8] = b"\x1b[?2004l\x1b[?2026l\x1b[?25h\x1b[0m";
@@ -61,6 +66,7 @@ impl Terminal {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         })?;
+        write(BRACKETED_PASTE_ON);
         Ok(Terminal(()))
     }
 }
@@ -102,7 +108,7 @@ pub fn suspend() {
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
     let _ = raise(Signal::SIGTSTP);
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &editing);
-    write(b"\x1b[?2004h");
+    write(BRACKETED_PASTE_ON);
     // The user may have resized the window meanwhile.
     let _ = raise(Signal::SIGWINCH);
 }

@@ -250,6 +250,8 @@ fn new_editor() -> rustyline::Result<Editor<Callbacks, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES_MAX)?
         .history_ignore_space(true)
+        // The editor would switch it off between two lines; see `terminal`.
+        .bracketed_paste(false)
         // Also without colours rustyline must call `highlight_prompt`, which draws the rows.
         .color_mode(ColorMode::Forced)
         // With this type a single candidate is inserted at once. The other type would block for the

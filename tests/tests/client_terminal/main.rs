@@ -3,6 +3,7 @@
 mod editing;
 mod outage;
 mod output;
+mod pasting;
 mod restoring;
 
 use forkchat_tests::processes::{is_stopped, state_of};
