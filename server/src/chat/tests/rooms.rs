@@ -1,7 +1,6 @@
 //! Rooms, topics, and what they may take.
 
 use super::*;
-use forkchat_common::names::RoomName;
 use std::net::SocketAddr;
 
 #[test]
