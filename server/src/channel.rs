@@ -19,7 +19,7 @@ pub enum ToWorker {
     },
     /// Tell this connection why it can't be served, and close it. The socket comes with the
     /// message; it is no session.
-    TurnAway {
+    Reject {
         /// A whole line.
         reason: String,
     },

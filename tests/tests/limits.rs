@@ -98,22 +98,18 @@ fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
 fn with_few_descriptors_connected_clients_are_served() {
     let server = Server::start_limited(Some("ulimit -n 100"), &["--workers", "1"]);
     let mut clients = Vec::new();
-    let mut turned_away = 0;
+    let mut rejected = 0;
     for _ in 0..90 {
         let mut one = server.connect();
         match one.line() {
             Some(line) if line.starts_with("* Welcome") => clients.push(one),
             line => {
                 assert_eq!(line.as_deref(), Some("! the server is full; try again later"));
-                turned_away += 1;
+                rejected += 1;
             }
         }
     }
-    assert!(
-        clients.len() >= 40 && turned_away >= 10,
-        "{} are in, {turned_away} turned away",
-        clients.len()
-    );
+    assert!(clients.len() >= 40 && rejected >= 10, "{} are in, {rejected} rejected", clients.len());
     clients[0].say("still here");
     clients[1].reads(": still here");
 }

@@ -130,7 +130,7 @@ fn be_rejected(server: &Server, times: usize) {
     }
 }
 
-const REJECTED: &str = "supervisor: turned away a connection from 127.0.0.1: the server is full";
+const REJECTED: &str = "supervisor: rejected a connection from 127.0.0.1: the server is full";
 
 #[test]
 fn lines_that_do_not_fit_are_dropped_counted_and_reported_when_there_is_room_again() {

@@ -39,7 +39,7 @@ pub enum Placement {
     /// One of `--workers` that are always there: the one with the fewest connections.
     Shared,
     /// One of its own, forked for it, which ends with it. A single worker besides keeps the UDP
-    /// sessions and turns away those who can't be served.
+    /// sessions and rejects those who can't be served.
     Own,
 }
 

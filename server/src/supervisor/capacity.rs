@@ -20,11 +20,11 @@ use std::os::unix::fs::MetadataExt;
 /// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones,
 /// and some to spare.
 const DESCRIPTORS_BESIDES: u64 = 32;
-/// Of the rest, one in so many is for those who are turned away: it takes a moment to tell them
-/// why.
-const TURN_AWAY_SHARE: u64 = 16;
-/// Those who are being turned away at a time.
-const TURN_AWAY_MAX: u64 = 1_024;
+/// Of the rest, one in so many is for connections that are rejected: each stays open until its
+/// client has the reason.
+const REJECTED_SHARE: u64 = 16;
+/// The most of those that may be open at a time.
+const REJECTED_MAX: u64 = 1_024;
 /// Descriptors that each child costs the supervisor: a bell, a queue.
 const DESCRIPTORS_PER_CHILD: u64 = 4;
 /// Connections, whatever the machine.
@@ -45,8 +45,8 @@ const TASKS_LEFT_SHARE: u64 = 8;
 pub(super) struct Capacity {
     /// Connections.
     pub connections: usize,
-    /// Connections that may be being turned away besides.
-    pub turn_away: usize,
+    /// Rejected connections that may be open at a time, besides.
+    pub rejected: usize,
     /// Why not more.
     pub bound: Bound,
     /// What the memory is divided into.
@@ -86,7 +86,7 @@ pub(super) fn capacity(
     workers: u16,
 ) -> Result<Capacity, StartError> {
     let Model { takes, placement, .. } = *model;
-    let (files, turn_away) = by_files(takes, workers)?;
+    let (files, rejected) = by_files(takes, workers)?;
     let mut hard = vec![(files, Bound::Files)];
     hard.push((
         if placement == Placement::Own { PROCESSES_MAX } else { CONNECTIONS_MAX },
@@ -115,13 +115,13 @@ pub(super) fn capacity(
         if asked.is_some() { Bound::Asked } else { budget.bound.map_or(bound, Bound::Memory) };
     Ok(Capacity {
         connections: budget.connections as usize,
-        turn_away: turn_away as usize,
+        rejected: rejected as usize,
         bound,
         budget,
     })
 }
 
-/// Connections, and those who may be being turned away besides.
+/// Connections, and rejected ones that may be open besides.
 fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)
         .map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
@@ -129,8 +129,8 @@ fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
         .map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
     let besides = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_CHILD * (u64::from(workers) + 1);
     let clients = hard.saturating_sub(besides);
-    let turn_away = (clients / TURN_AWAY_SHARE).min(TURN_AWAY_MAX);
-    Ok(((clients - turn_away) / takes.descriptors, turn_away))
+    let rejected = (clients / REJECTED_SHARE).min(REJECTED_MAX);
+    Ok(((clients - rejected) / takes.descriptors, rejected))
 }
 
 /// None if there is no room for those that are always there; else no bound if a connection takes no

@@ -112,9 +112,9 @@ pub(super) struct Children {
     table: Vec<Child>,
     /// The most slots that there may be.
     max: usize,
-    /// Connections to be turned away that wait for a worker's queue, and how many may.
-    turned_away: usize,
-    turned_away_max: usize,
+    /// Connections to be rejected that wait for a worker's queue, and how many may.
+    rejected: usize,
+    rejected_max: usize,
     /// Slots of workers with one connection that have none. The lowest is given first, so that the
     /// table stays short.
     vacant: BTreeSet<Slot>,
@@ -122,11 +122,11 @@ pub(super) struct Children {
 
 impl Children {
     /// The slots in which a process is always there, with nothing in them; later perhaps others. At
-    /// most `turned_away_max` connections wait to be turned away.
-    pub fn new(slots: &Slots, turned_away_max: usize) -> Children {
+    /// most `rejected_max` connections wait to be rejected.
+    pub fn new(slots: &Slots, rejected_max: usize) -> Children {
         let table = slots.always().map(|(slot, kind)| Child::new(slot, kind)).collect();
         let max = slots.count();
-        Children { table, max, turned_away: 0, turned_away_max, vacant: BTreeSet::new() }
+        Children { table, max, rejected: 0, rejected_max, vacant: BTreeSet::new() }
     }
 
     /// All slots that there are so far.
@@ -311,10 +311,10 @@ impl Children {
         message: ToWorker,
         socket: OwnedFd,
     ) -> Result<(), OwnedFd> {
-        if self.turned_away >= self.turned_away_max {
+        if self.rejected >= self.rejected_max {
             return Err(socket);
         }
-        self.turned_away += 1;
+        self.rejected += 1;
         self.get(slot).backlog.push_back((message, Descriptor::Own(socket)));
         Ok(())
     }
@@ -331,7 +331,7 @@ impl Children {
     pub fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
         let mut lost = Vec::new();
         for child in self.table.iter_mut().filter(|child| !child.backlog.is_empty()) {
-            self.turned_away -= child.pass_on(connections, &mut lost);
+            self.rejected -= child.pass_on(connections, &mut lost);
         }
         lost
     }
@@ -421,9 +421,9 @@ impl Child {
         self.slot
     }
 
-    /// Returns how many of those that are to be turned away no longer wait.
+    /// Returns how many of those that are to be rejected no longer wait.
     fn pass_on(&mut self, connections: &Connections, lost: &mut Vec<SessionId>) -> usize {
-        let mut turned_away = 0;
+        let mut rejected = 0;
         let Some(channel) = &self.channel else { return 0 };
         while let Some((message, descriptor)) = self.backlog.front() {
             let sent = match descriptor {
@@ -444,10 +444,10 @@ impl Child {
                     }
                 }
             }
-            turned_away += usize::from(matches!(descriptor, Descriptor::Own(_)));
+            rejected += usize::from(matches!(descriptor, Descriptor::Own(_)));
             self.backlog.pop_front();
         }
-        turned_away
+        rejected
     }
 
     /// How long to wait before it is started again, given whether the server ends.
@@ -479,8 +479,8 @@ mod tests {
 
     const FIRST: Slot = Slot::FIRST_WORKER;
 
-    fn children(workers: u16, own_workers: usize, turned_away_max: usize) -> Children {
-        Children::new(&Slots { workers, own_workers }, turned_away_max)
+    fn children(workers: u16, own_workers: usize, rejected_max: usize) -> Children {
+        Children::new(&Slots { workers, own_workers }, rejected_max)
     }
 
     #[test]
@@ -534,13 +534,11 @@ mod tests {
     }
 
     #[test]
-    fn as_many_wait_to_be_turned_away_as_may_and_the_next_is_given_back() {
+    fn as_many_wait_to_be_rejected_as_may_and_the_next_is_given_back() {
         let mut children = children(1, 0, 2);
         let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
         let send = |children: &mut Children| {
-            children
-                .send_with(FIRST, ToWorker::TurnAway { reason: String::new() }, socket())
-                .is_ok()
+            children.send_with(FIRST, ToWorker::Reject { reason: String::new() }, socket()).is_ok()
         };
         assert_eq!([(); 3].map(|()| send(&mut children)), [true, true, false]);
         let (ours, _theirs) = crate::ipc::queue::pair().unwrap();

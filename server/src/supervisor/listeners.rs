@@ -221,7 +221,7 @@ impl Supervisor {
                 if refused == Rejection::TooFast {
                     self.report_too_fast(peer.ip());
                 }
-                self.turn_away(socket, origin, refused);
+                self.reject(socket, origin, refused);
             }
         }
     }
@@ -266,7 +266,7 @@ impl Supervisor {
         let Some(slot) = self.children.take_vacant() else {
             // Somebody has left, and the process is just ending.
             self.admission.release(peer.ip());
-            return self.turn_away(socket, origin, Rejection::Full);
+            return self.reject(socket, origin, Rejection::Full);
         };
         // Its admission was a unit, and there are as many cells.
         let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
@@ -284,7 +284,7 @@ impl Supervisor {
                 self.children.vacate(slot);
                 if let Some(Connection { socket, .. }) = self.connections.remove(session) {
                     self.admission.release(peer.ip());
-                    self.turn_away(socket.into(), origin, Rejection::NoProcess);
+                    self.reject(socket.into(), origin, Rejection::NoProcess);
                 }
             }
         }
@@ -292,13 +292,13 @@ impl Supervisor {
 
     /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for
     /// nobody.
-    fn turn_away(&mut self, socket: Socket, origin: Origin, why: Rejection) {
-        log::debug!("turned away a connection from {}: {}", origin.peer.ip(), cause(why));
+    fn reject(&mut self, socket: Socket, origin: Origin, why: Rejection) {
+        log::debug!("rejected a connection from {}: {}", origin.peer.ip(), cause(why));
         let slot = self.children.least_loaded_worker(&self.connections);
         let reason = origin.listener.protocol.rejection(why);
         if let Err(socket) = self.children.send_with(
             slot,
-            ToWorker::TurnAway { reason: reason.to_owned() },
+            ToWorker::Reject { reason: reason.to_owned() },
             socket.into(),
         ) {
             // As many wait for that as may. A fresh socket takes a line at once; a client that has
@@ -311,7 +311,7 @@ impl Supervisor {
     /// Rejects one of the connections that wait, by means of the reserved descriptor.
     fn accept_without_descriptors(&mut self) {
         if let Some((socket, origin)) = self.listeners.accept_with_reserve() {
-            self.turn_away(socket, origin, Rejection::NoDescriptors);
+            self.reject(socket, origin, Rejection::NoDescriptors);
         }
         // The rejected socket has been passed on, so its descriptor is free again.
         self.listeners.reserve = reserve();

@@ -328,7 +328,7 @@ impl Supervisor {
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
         log_process.start_if_due(&scheduling);
-        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, budget } =
+        let Capacity { connections: connections_max, rejected: rejected_max, bound, budget } =
             capacity(&options, model, workers)?;
         let slots = Slots::new(model, workers, connections_max);
         let listeners = Listeners::bind(&options)?;
@@ -389,7 +389,7 @@ impl Supervisor {
             epoll,
             signals,
             listeners,
-            children: Children::new(&slots, turn_away_max),
+            children: Children::new(&slots, rejected_max),
             connections: Connections::new(connections_max, slots.count()),
             admission: Admission::new(
                 segment.admission,
@@ -405,7 +405,7 @@ impl Supervisor {
                     // Each worker has its own: see `kinds`.
                     pid: 0,
                     outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
-                    turn_away_max,
+                    rejected_max,
                     journal: Slot::JOURNAL,
                     stopping: segment.stopping,
                     dropped,

@@ -4,7 +4,7 @@
 //! one-shot: an event gives the input to the receive thread; a batch in the queue passes it on to
 //! the send thread; arming the socket again gives it back to the kernel.
 
-use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water, unread};
+use crate::sys::socket::{consume, set_receive_low_water, unread};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{COMMAND_COST_MAX, RATE_BURST_LINES};
 use forkchat_common::protocol::Protocol;
@@ -12,7 +12,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::SockRef;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch,
 /// see [`super::input::PEEK_BYTES_MAX`].
@@ -30,18 +30,6 @@ pub const LINES_OF_FIRST_LOOK: u32 = (RATE_BURST_LINES / COMMAND_COST_MAX) as u3
 /// In the data of an epoll event: the connection isn't read, only its end is of interest. No
 /// session id has this bit: serial numbers don't come so far.
 pub const WATCHED: u64 = 1 << 62;
-
-/// How long a closing connection's peer may take to send its end of input.
-pub const LINGER: Duration = Duration::from_secs(2);
-/// When the peer has had so long for the last words, and its kernel has them all, more input ends
-/// the connection at once, by a reset: somebody pressed Enter in an `nc` that has printed the
-/// goodbye, and it notices only so.
-pub const LAST_WORDS: Duration = Duration::from_millis(100);
-/// How much input of a closing connection is thrown away at a time.
-pub const DISCARD_BYTES: usize = 1 << 20;
-
-/// CR and LF.
-const LINE_END_BYTES_MAX: usize = 2;
 
 /// No mark is like this: a predecessor may have left any.
 const UNKNOWN_LOW_WATER: u32 = 0;
@@ -167,19 +155,6 @@ impl Connection {
             // If it can't be set there are more events than need be.
             let _ = set_receive_low_water(self.socket.as_fd(), low_water as usize);
         }
-    }
-
-    /// Throws away what came before the sending side is shut: it was sent before the goodbye was
-    /// read. Whether it is no more than a line end: then it may be somebody's Enter behind the
-    /// goodbye all the same, which was faster than this.
-    pub fn discard_what_is_there(&self) -> bool {
-        matches!(consume(self.socket.as_fd(), DISCARD_BYTES), Ok(1..=LINE_END_BYTES_MAX))
-    }
-
-    /// Whether the peer has received everything that it was sent, and had time to read it: `since`
-    /// is when its output was shut here.
-    pub fn has_had_the_last_words(&self, since: Instant) -> bool {
-        since.elapsed() >= LAST_WORDS && is_all_acknowledged(self.socket.as_fd())
     }
 
     /// When the last descriptor is closed, the connection is reset: what the kernel still holds for

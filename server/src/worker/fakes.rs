@@ -118,7 +118,7 @@ impl Sockets for FakeSockets {
 
     fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
 
-    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]) {
+    fn answer_unknown_peer(&mut self, path: UdpPath, bytes: &[u8]) {
         self.answers.push((path, bytes.to_vec()));
     }
 

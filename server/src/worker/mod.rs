@@ -17,6 +17,7 @@
 //! | `timers` | what is due when |
 //! | `sockets` | what `serving` needs of the outside |
 //! | `connection` | a client's socket, as the threads share it |
+//! | `closing`, `rejecting` | closing a connection in order; connections that are rejected |
 //! | `peek` | looking at a client's input, and leaving it in the kernel |
 //! | `pair` | the two threads of `pool`, for many connections, and of `process`, for one |
 //! | `receive_thread` | the first: waits for the supervisor and for input; peeks; ends connections |
@@ -31,6 +32,7 @@
 //! A worker holds nothing that is not in the log, the kernel or a snapshot. A panic in any of its
 //! threads ends the process.
 
+pub mod closing;
 pub mod connection;
 #[cfg(test)]
 mod fakes;
@@ -44,6 +46,7 @@ pub mod pair;
 pub mod peek;
 mod reading;
 mod receive_thread;
+pub mod rejecting;
 pub mod routes;
 pub mod send_thread;
 pub mod serving;

@@ -111,7 +111,7 @@ impl<S: Sockets> Outgoing<S> {
         let challenged = std::mem::take(&mut self.challenged);
         let Some(udp) = &self.udp else { return };
         let lines = challenged.into_iter().filter_map(|it| udp.challenge(it, clock.now()));
-        lines.for_each(|(path, line)| self.sockets.answer_stranger(path, line.as_bytes()));
+        lines.for_each(|(path, line)| self.sockets.answer_unknown_peer(path, line.as_bytes()));
     }
 }
 

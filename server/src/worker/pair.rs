@@ -88,7 +88,7 @@ fn start_and_send(
         bell: receive_bell,
         udp: udp_receiver,
         inherited: inherited.iter().map(|inherited| inherited.connection.clone()).collect(),
-        turn_away_max: config.turn_away_max,
+        rejected_max: config.rejected_max,
         ends_with_connections: start.ends_with_connections,
     };
     let mut receive = ReceiveThread::new(segment, me, wiring)?;

@@ -2,15 +2,15 @@
 //! to the send thread through the queue.
 //!
 //! It takes no line out of the kernel: the send thread does that, when the records are in the log.
-//! It opens and closes each connection. It gets the socket from the supervisor. When the send
-//! thread has written the last byte, it shuts the sending side, discards what still arrives until
-//! the peer's end (for at most two seconds), and only then closes the socket. A socket that is
-//! closed with unread input is reset, and the peer may lose the last lines.
+//! It opens and closes each connection: it gets the socket from the supervisor, and closes it when
+//! the send thread has written the last byte, as [`closing`](super::closing) describes.
 
-use super::connection::{Connection, DISCARD_BYTES, LAST_WORDS, LINGER, WATCHED};
+use super::closing::{Closing, Step};
+use super::connection::{Connection, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};
 use super::order::Order;
 use super::peek::{Look, look};
+use super::rejecting::Rejecting;
 use super::supervisor_channel::{Heard, SupervisorChannel};
 use super::timers::Timers;
 use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
@@ -18,17 +18,13 @@ use super::wait::{milliseconds, unless_interrupted};
 use crate::chat::Ending;
 use crate::ipc::doorbell::Doorbell;
 use crate::segment::{Segment, Thread};
-use crate::sys::socket::{consume, send_at_once};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
-use forkchat_common::protocol::Protocol;
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,8 +45,6 @@ const BATCH: usize = 64;
 const CHANNEL: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
 const UDP: u64 = u64::MAX - 2;
-/// Connections that are no sessions are known by numbers from here on.
-const STRANGERS: u64 = 1 << 63;
 
 /// What joins the receive thread to everyone else.
 #[derive(Debug)]
@@ -70,8 +64,8 @@ pub struct Wiring {
     /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the
     /// others.
     pub inherited: Vec<Arc<Connection>>,
-    /// Connections that may be being turned away at a time; beyond it they are closed at once.
-    pub turn_away_max: usize,
+    /// Rejected connections that may be open at a time.
+    pub rejected_max: usize,
     /// Whether it ends when no connection is left.
     pub ends_with_connections: bool,
 }
@@ -96,11 +90,9 @@ pub struct ReceiveThread {
     orders: Receiver<Order>,
     bell: Arc<Doorbell>,
     udp: Option<UdpReceiver>,
-    /// By session, or by a number from [`STRANGERS`] on.
+    /// By session id.
     table: HashMap<u64, Receiving>,
-    strangers: u64,
-    strangers_open: usize,
-    turn_away_max: usize,
+    rejecting: Rejecting,
     ends_with_connections: bool,
     timers: Timers<Instant, (u64, Timer)>,
     buffer: Vec<u8>,
@@ -111,17 +103,16 @@ struct Receiving {
     connection: Arc<Connection>,
     /// Bytes that were there at the last look and made no whole line.
     seen: usize,
-    /// Since when the sending side is shut.
-    lingers: Option<Instant>,
-    /// Input came since then.
-    has_spoken: bool,
+    /// The session is over.
+    closing: Option<Closing>,
+    /// The time for which its last [`Timer::Close`] is set.
+    close_timer: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Arm,
-    LastWords,
-    LingerEnd,
+    Close,
 }
 
 impl ReceiveThread {
@@ -135,7 +126,7 @@ impl ReceiveThread {
             bell,
             udp,
             inherited,
-            turn_away_max,
+            rejected_max,
             ends_with_connections,
         } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -162,9 +153,7 @@ impl ReceiveThread {
                 .into_iter()
                 .map(|connection| (connection.session.0, Receiving::new(connection)))
                 .collect(),
-            strangers: STRANGERS,
-            strangers_open: 0,
-            turn_away_max,
+            rejecting: Rejecting::new(rejected_max),
             ends_with_connections,
             timers: Timers::default(),
             buffer: vec![0; buffer_bytes],
@@ -194,11 +183,12 @@ impl ReceiveThread {
                 self.obey(order);
             }
             self.run_timers();
-            self.supervisor.tell(!self.table.is_empty());
+            self.rejecting.close_finished();
+            self.supervisor.tell(self.has_connections());
             // Once, for all that was found: it then shares the work that is the same for many.
             self.segment.doorbells.ring(self.me);
             self.segment.heartbeats.end_turn(self.me, Thread::Receive);
-            if self.ends_with_connections && self.table.is_empty() && self.supervisor.is_told() {
+            if self.ends_with_connections && !self.has_connections() && self.supervisor.is_told() {
                 return Ok(Ended::Finished);
             }
         }
@@ -225,7 +215,7 @@ impl ReceiveThread {
         for _ in 0..BATCH {
             match self.supervisor.hear() {
                 Heard::Serve(session, origin, socket) => self.serve(session, origin, socket),
-                Heard::TurnAway(socket, reason) => self.turn_away(socket, &reason),
+                Heard::Reject(socket, reason) => self.rejecting.reject(socket, &reason),
                 Heard::Nothing => break,
                 Heard::Gone => return false,
             }
@@ -242,33 +232,17 @@ impl ReceiveThread {
         self.hand_on(Input::Opened { session, origin, connection, lines });
     }
 
-    /// Says why, and closes as one closes any connection. It is no session and leaves no trace.
-    fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
-        // A fresh socket takes a line at once.
-        let _ = send_at_once(socket.as_fd(), reason.as_bytes());
-        if self.strangers_open >= self.turn_away_max {
-            // One that has sent something itself may miss it.
-            return;
-        }
-        self.strangers += 1;
-        self.strangers_open += 1;
-        let connection =
-            Arc::new(Connection::new(SessionId(self.strangers), Protocol::default(), socket));
-        self.table.insert(self.strangers, Receiving::new(connection));
-        self.linger(self.strangers);
-    }
-
     /// A client's socket has something to say.
     fn look(&mut self, token: u64, flags: EpollFlags) {
-        let is_watched = token < STRANGERS && token & WATCHED != 0;
-        let token = if is_watched { token & !WATCHED } else { token };
+        let is_watched = token & WATCHED != 0;
+        let token = token & !WATCHED;
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        if is_watched && receiving.lingers.is_none() {
+        if receiving.closing.is_some() {
+            return self.continue_closing(token);
+        }
+        if is_watched {
             let session = receiving.connection.session;
             return self.hand_on(Input::Broken { session });
-        }
-        if receiving.lingers.is_some() {
-            return self.discard(token);
         }
         let seen = std::mem::take(&mut receiving.seen);
         match look(self.segment, self.me, &receiving.connection, &mut self.buffer, flags) {
@@ -315,7 +289,7 @@ impl ReceiveThread {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Finish { session, ending: Ending::Finish } => self.linger(session.0),
+            Order::Finish { session, ending: Ending::Finish } => self.begin_closing(session.0),
             Order::Finish { session, ending: Ending::Drop } => {
                 // It doesn't read: what the kernel still holds for it is let go when the last
                 // descriptor is closed.
@@ -325,41 +299,32 @@ impl ReceiveThread {
         }
     }
 
-    /// Everything is written: shut the sending side, and wait for the peer to do the same.
-    fn linger(&mut self, token: u64) {
+    /// Everything is written, and the session is over.
+    fn begin_closing(&mut self, token: u64) {
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        receiving.has_spoken = receiving.connection.discard_what_is_there();
-        let now = Instant::now();
-        (receiving.lingers, receiving.seen) = (Some(now), 0);
-        // Fails if the peer is gone already.
-        let _ = shutdown(receiving.connection.as_fd().as_raw_fd(), Shutdown::Write);
-        self.timers.set(now + LINGER, (token, Timer::LingerEnd));
-        if token < STRANGERS {
-            self.timers.set(now + LAST_WORDS, (token, Timer::LastWords));
-        }
-        self.discard(token);
+        receiving.closing = Some(Closing::begin(&receiving.connection));
+        receiving.seen = 0;
+        self.continue_closing(token);
     }
 
-    fn discard(&mut self, token: u64) {
+    fn continue_closing(&mut self, token: u64) {
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        let taken = consume(receiving.connection.as_fd(), DISCARD_BYTES);
-        receiving.has_spoken |= matches!(taken, Ok(1..));
-        match taken {
-            Ok(1..) if self.has_had_the_last_words(token) => self.reset(token),
-            Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => self.arm(token),
-            Ok(0) | Err(_) => self.end(token),
+        let Some(closing) = &mut receiving.closing else { return };
+        match closing.step(&receiving.connection) {
+            Step::Wait(until) => {
+                // Not once more for each piece of input.
+                if receiving.close_timer.replace(until) != Some(until) {
+                    self.timers.set(until, (token, Timer::Close));
+                }
+                self.arm(token);
+            }
+            Step::Close => self.end(token),
+            Step::Reset => self.reset(token),
         }
     }
 
-    /// Whether the peer speaks on after it has received everything, and had time to read it.
-    fn has_had_the_last_words(&self, token: u64) -> bool {
-        let Some(receiving) = self.table.get(&token).filter(|_| token < STRANGERS) else {
-            return false;
-        };
-        receiving.has_spoken
-            && receiving
-                .lingers
-                .is_some_and(|since| receiving.connection.has_had_the_last_words(since))
+    fn has_connections(&self) -> bool {
+        !self.table.is_empty() || !self.rejecting.is_empty()
     }
 
     /// Ends a connection so that the peer notices.
@@ -384,21 +349,14 @@ impl ReceiveThread {
     fn end(&mut self, token: u64) {
         let Some(receiving) = self.table.remove(&token) else { return };
         receiving.connection.disarm(&self.epoll);
-        if token < STRANGERS {
-            let session = receiving.connection.session;
-            self.supervisor.closed(session);
-        } else {
-            self.strangers_open -= 1;
-        }
+        self.supervisor.closed(receiving.connection.session);
     }
 
     fn run_timers(&mut self) {
         let now = Instant::now();
         while let Some((token, timer)) = self.timers.take_due(now) {
             match timer {
-                Timer::LingerEnd => self.end(token),
-                Timer::LastWords if self.has_had_the_last_words(token) => self.reset(token),
-                Timer::LastWords => {}
+                Timer::Close => self.continue_closing(token),
                 Timer::Arm => self.arm(token),
             }
         }
@@ -407,12 +365,12 @@ impl ReceiveThread {
     fn next_timer(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let timer = self.timers.next().map_or(Duration::MAX, until);
-        self.supervisor.again().min(timer)
+        self.supervisor.again().min(timer).min(self.rejecting.next_look())
     }
 }
 
 impl Receiving {
     fn new(connection: Arc<Connection>) -> Receiving {
-        Receiving { connection, seen: 0, lingers: None, has_spoken: false }
+        Receiving { connection, seen: 0, closing: None, close_timer: None }
     }
 }

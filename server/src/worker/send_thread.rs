@@ -218,9 +218,9 @@ impl Sockets for Network {
         }
     }
 
-    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]) {
+    fn answer_unknown_peer(&mut self, path: UdpPath, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
-            // Lost if it can't be sent now: the stranger asks again.
+            // Lost if it can't be sent now: the client sends its datagram again.
             let _ = udp.send(path, bytes);
         }
     }

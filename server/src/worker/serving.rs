@@ -74,8 +74,8 @@ pub struct ServingConfig {
     pub pid: u32,
     /// How much may wait for readers: `--sendq`, and this worker's part of the memory.
     pub outboxes: Bounds,
-    /// Connections that may be being turned away at a time.
-    pub turn_away_max: usize,
+    /// Rejected connections that may be open at a time.
+    pub rejected_max: usize,
     /// The journal's slot.
     pub journal: Slot,
     /// Set when the server ends: whoever has come in is told, and nothing more is taken in.
@@ -342,7 +342,7 @@ impl<S: Sockets> Serving<S> {
         quarantine.leave(self.me, Thread::Send);
         match verdict {
             Verdict::Ignore => {}
-            Verdict::Answer(answer) => self.outgoing.sockets.answer_stranger(path, &answer),
+            Verdict::Answer(answer) => self.outgoing.sockets.answer_unknown_peer(path, &answer),
             Verdict::Lines(session, batch, lines) => {
                 self.proposer.propose(batch, Then::CountUdp { session, lines });
             }

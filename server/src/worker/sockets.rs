@@ -76,7 +76,7 @@ pub trait Sockets {
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool);
 
     /// Sends a datagram that is no part of a session's output.
-    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]);
+    fn answer_unknown_peer(&mut self, path: UdpPath, bytes: &[u8]);
 
     /// The server ends, and nothing is left to write.
     fn drained(&mut self);

@@ -30,7 +30,7 @@ pub enum Heard {
     /// Serve this connection, as this session, from this address.
     Serve(SessionId, Origin, OwnedFd),
     /// Tell this connection why it can't be served.
-    TurnAway(OwnedFd, String),
+    Reject(OwnedFd, String),
     /// Nothing more for now.
     Nothing,
     /// It is gone.
@@ -54,10 +54,10 @@ impl SupervisorChannel {
                     log::warn!("cannot take session {session}: out of descriptors");
                     self.closed(session);
                 }
-                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => {
-                    return Heard::TurnAway(socket, reason);
+                Received::Message(ToWorker::Reject { reason }, Some(socket)) => {
+                    return Heard::Reject(socket, reason);
                 }
-                Received::Message(ToWorker::TurnAway { .. }, None) => {}
+                Received::Message(ToWorker::Reject { .. }, None) => {}
                 Received::Garbled => {
                     log::error!("the supervisor sent something that is not a message")
                 }

@@ -384,7 +384,7 @@ mod tests {
         ServingConfig {
             pid: 1,
             outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
-            turn_away_max: 1,
+            rejected_max: 1,
             journal: JOURNAL,
             stopping: never(),
             dropped: dropped(),

@@ -655,7 +655,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stranger_is_never_answered_with_more_than_it_sent(bytes in prop::collection::vec(any::<u8>(), 0..60), greets: bool, wants_key: bool) {
+        fn an_unknown_peer_is_never_answered_with_more_than_it_sent(bytes in prop::collection::vec(any::<u8>(), 0..60), greets: bool, wants_key: bool) {
             let (mut desk, chat) = desk(None);
             let bytes = if greets { [if wants_key { &b"/hello key "[..] } else { b"/hello " }, bytes.as_slice()].concat() } else { bytes };
             match desk.receive(path(9), &bytes, &chat, Micros(5), Micros(5)) {

@@ -86,8 +86,8 @@ fn udp_and_tcp_clients_talk() {
 fn the_answer_to_an_unknown_peer_is_no_longer_than_its_datagram() {
     let server = Server::start(&[]);
     let mut tcp = server.join("tcp");
-    let stranger = Datagrams::new(server.udp);
-    stranger.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let unknown = Datagrams::new(server.udp);
+    unknown.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut bytes = [0; 2_000];
     let contents: [&[u8]; 9] = [
         b"",
@@ -101,13 +101,13 @@ fn the_answer_to_an_unknown_peer_is_no_longer_than_its_datagram() {
         b"/join #lobby\nhello everyone and then some\n",
     ];
     for content in contents {
-        stranger.send(content);
-        while let Ok(length) = stranger.0.recv(&mut bytes) {
+        unknown.send(content);
+        while let Ok(length) = unknown.0.recv(&mut bytes) {
             assert!(length <= content.len(), "{content:?} was answered with {length} bytes");
             assert!(bytes[..length].starts_with(b"* /hello "));
         }
     }
-    assert_eq!(tcp.sync(), [""; 0], "nobody hears a stranger");
+    assert_eq!(tcp.sync(), [""; 0], "nobody receives what an unknown peer sends");
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl MainThread {
             Worker::new(segment, me, notify),
             epoll.clone(),
             udp_sender,
-            config.turn_away_max,
+            config.rejected_max,
         );
         if let Some(udp) = udp_receiver {
             network.run(move || {
@@ -152,7 +152,7 @@ impl MainThread {
             self.hear_threads();
             self.serving.turn();
             let network = &mut self.serving.sockets();
-            network.let_strangers_go();
+            network.rejecting.close_finished();
             network.take_ended().for_each(|session| self.supervisor.closed(session));
             if network.take_drained() {
                 self.supervisor.drained();
@@ -184,8 +184,8 @@ impl MainThread {
                         lines: Lines::default(),
                     });
                 }
-                Heard::TurnAway(socket, reason) => {
-                    self.serving.sockets().turn_away(socket, &reason)
+                Heard::Reject(socket, reason) => {
+                    self.serving.sockets().rejecting.reject(socket, &reason)
                 }
                 Heard::Nothing => break,
                 Heard::Gone => return false,

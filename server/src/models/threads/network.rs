@@ -5,24 +5,22 @@
 
 use super::peer::{Notice, Peer, Worker};
 use super::receive::{Permit, ReceiveLock, receive};
-use super::send::{Chunk, linger, write};
+use super::send::{Chunk, close, write};
 use crate::chat::Ending;
 use crate::sys::process::set_name;
-use crate::sys::socket::{consume, send_at_once};
 use crate::sys::tcp_position::{Positions, positions};
 use crate::sys::threads::can_start_threads;
-use crate::worker::connection::{Connection, DISCARD_BYTES, LINGER, lines_per_peek};
+use crate::worker::connection::{Connection, lines_per_peek};
+use crate::worker::rejecting::Rejecting;
 use crate::worker::routes::{Route, Routes};
 use crate::worker::sockets::{Sockets, Written};
 use crate::worker::udp_socket::UdpSender;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
-use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
-use nix::sys::socket::{Shutdown, shutdown};
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use nix::sys::socket::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,8 +29,6 @@ use threadpool::ThreadPool;
 /// A thread's stack: enough for what these threads do, and little, since there are two for each
 /// connection. Only what is used of it takes memory.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
-/// It is looked this often whether a client that was turned away has ended its side.
-const STRANGERS_AGAIN: Duration = Duration::from_millis(50);
 /// What a thread is called that waits in the thread pool.
 const IDLE: &str = "idle";
 /// Threads that a connection has.
@@ -65,10 +61,8 @@ pub(super) struct Network {
     ended: Vec<SessionId>,
     /// Connections that are not ended yet.
     open: usize,
-    /// Connections that were told why they can't be served, and until when their end is waited for.
-    /// They take no thread of those that are served.
-    strangers: VecDeque<(Instant, OwnedFd)>,
-    strangers_max: usize,
+    /// Connections that are rejected.
+    pub rejecting: Rejecting,
     is_drained: bool,
     /// The operator knows that the system gives no threads.
     is_trouble_told: bool,
@@ -88,13 +82,13 @@ struct Threads {
 }
 
 impl Network {
-    /// No connections yet. `epoll` is the main thread's; at most `strangers_max` may be being
-    /// turned away at a time.
+    /// No connections yet. `epoll` is the main thread's; of the connections that are rejected at
+    /// most `rejected_max` may be open at a time.
     pub fn new(
         worker: Worker,
         epoll: Arc<Epoll>,
         udp: Option<UdpSender>,
-        strangers_max: usize,
+        rejected_max: usize,
     ) -> Network {
         let pool = threadpool::Builder::new().num_threads(1).thread_stack_size(STACK_BYTES).build();
         Network {
@@ -107,8 +101,7 @@ impl Network {
             starved: Vec::new(),
             ended: Vec::new(),
             open: 0,
-            strangers: VecDeque::new(),
-            strangers_max,
+            rejecting: Rejecting::new(rejected_max),
             is_drained: false,
             is_trouble_told: false,
         }
@@ -141,7 +134,7 @@ impl Network {
 
     /// Whether some connection is not ended yet.
     pub fn has_connections(&self) -> bool {
-        self.open > 0 || !self.strangers.is_empty()
+        self.open > 0 || !self.rejecting.is_empty()
     }
 
     /// Those whose output may be tried again: for want of threads, or if `udp_takes_more`.
@@ -153,45 +146,17 @@ impl Network {
         blocked
     }
 
-    /// When to try again at the latest what failed for want of threads, and to look after those who
-    /// were turned away.
+    /// In what time at the latest to try again what failed for want of threads, and to look after
+    /// the connections that are rejected.
     pub fn again(&self) -> Duration {
         let threads = if self.starved.is_empty() { Duration::MAX } else { THREADS_AGAIN };
-        if self.strangers.is_empty() { threads } else { threads.min(STRANGERS_AGAIN) }
+        threads.min(self.rejecting.next_look())
     }
 
     /// A session's threads have ended its connection.
     pub fn ended(&mut self, session: SessionId) {
         self.open -= 1;
         self.ended.push(session);
-    }
-
-    /// Says why somebody can't be served, and closes as one closes any connection. It is no session
-    /// and leaves no trace.
-    pub fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
-        // A fresh socket takes a line at once.
-        let _ = send_at_once(socket.as_fd(), reason.as_bytes());
-        // Closed at once it may miss that, if it has sent something itself.
-        if self.strangers.len() < self.strangers_max
-            && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok()
-        {
-            self.strangers.push_back((Instant::now() + LINGER, socket));
-        }
-    }
-
-    /// Lets go of those who were turned away and have ended their side, or have had their time.
-    pub fn let_strangers_go(&mut self) {
-        if self.strangers.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let is_there = |socket: &OwnedFd| {
-            matches!(
-                consume(socket.as_fd(), DISCARD_BYTES),
-                Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR)
-            )
-        };
-        self.strangers.retain(|(until, socket)| *until > now && is_there(socket));
     }
 
     /// Makes sure that so many jobs more find a thread of the pool at once.
@@ -223,12 +188,12 @@ impl Network {
     fn finish_without_threads(&mut self, peer: Arc<Peer>, ending: Ending) {
         let worker = self.worker.clone();
         let session = peer.session();
-        let lingers = ending == Ending::Finish
+        let has_thread = ending == Ending::Finish
             && self.run(move || {
-                linger(&peer);
+                close(&peer);
                 worker.notify(Notice::Over(session));
             });
-        if !lingers {
+        if !has_thread {
             self.ended(session);
         }
     }
@@ -405,9 +370,9 @@ impl Sockets for Network {
         }
     }
 
-    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]) {
+    fn answer_unknown_peer(&mut self, path: UdpPath, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
-            // Lost if it can't be sent now: the stranger asks again.
+            // Lost if it can't be sent now: the client sends its datagram again.
             let _ = udp.send(path, bytes);
         }
     }

@@ -2,8 +2,8 @@
 //! waits for a client that reads slowly.
 
 use super::peer::{Notice, Peer, Worker};
-use crate::sys::socket::{consume, wait_for_input};
-use crate::worker::connection::{DISCARD_BYTES, LAST_WORDS, LINGER};
+use crate::sys::socket::wait_for_input;
+use crate::worker::closing::{Closing, Step};
 use crossbeam_channel::Receiver;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, send};
@@ -16,7 +16,7 @@ use std::time::Instant;
 pub(super) enum Chunk {
     /// Write these bytes.
     Bytes(Vec<u8>),
-    /// Everything is written: end the connection as one does.
+    /// Everything is written: close the connection in order.
     Finish,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
                 }
             }
             Chunk::Finish => {
-                linger_for_session(peer);
+                close(peer);
                 break;
             }
         }
@@ -63,52 +63,19 @@ fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
     Ok(())
 }
 
-/// Shuts the sending side, and throws away what still comes in until the peer's end. Closed with
-/// input unread, a socket is reset, and the peer may lose the last words.
-pub(super) fn linger(peer: &Peer) {
-    discard(peer, |_, _| false);
-}
-
-/// The same for a session to which something was written: where the peer speaks on although it has
-/// received everything, and had time to read it, the connection is reset, so that an `nc` in which
-/// Enter is pressed notices.
-fn linger_for_session(peer: &Peer) {
-    if discard(peer, |since, has_spoken| {
-        has_spoken && peer.connection.has_had_the_last_words(since)
-    }) {
-        peer.connection.reset_when_closed();
-    }
-}
-
-/// Shuts the sending side and discards input until the peer's end, until [`LINGER`] is over, or
-/// until `is_enough`, given since when it waits and whether input came: then gives back true.
-fn discard(peer: &Peer, is_enough: impl Fn(Instant, bool) -> bool) -> bool {
-    let mut has_spoken = peer.connection.discard_what_is_there();
-    peer.shut(Shutdown::Write);
-    let since = Instant::now();
-    let deadline = since + LINGER;
-    peer.connection.expect_more_than(0);
+/// Closes the connection in order: waits for the client to close its side, too.
+pub(super) fn close(peer: &Peer) {
+    let mut closing = Closing::begin(&peer.connection);
     loop {
-        match consume(peer.connection.as_fd(), DISCARD_BYTES) {
-            Ok(1..) => has_spoken = true,
-            Err(Errno::EAGAIN | Errno::EINTR) => {
-                let until = if has_spoken && since.elapsed() < LAST_WORDS {
-                    since + LAST_WORDS
-                } else {
-                    deadline
-                };
+        match closing.step(&peer.connection) {
+            Step::Wait(until) => {
                 let left = until.saturating_duration_since(Instant::now());
                 if wait_for_input(peer.connection.as_fd(), Some(left)).is_err() {
-                    return false;
+                    return;
                 }
             }
-            Ok(0) | Err(_) => return false,
-        }
-        if is_enough(since, has_spoken) {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
+            Step::Close => return,
+            Step::Reset => return peer.connection.reset_when_closed(),
         }
     }
 }

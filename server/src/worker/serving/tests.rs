@@ -11,7 +11,7 @@ fn config() -> ServingConfig {
     ServingConfig {
         pid: 1,
         outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
-        turn_away_max: 1,
+        rejected_max: 1,
         journal: Slot::at(1),
         stopping: never(),
         dropped: dropped(),

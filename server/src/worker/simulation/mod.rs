@@ -94,7 +94,7 @@ fn config(pid: u32) -> ServingConfig {
     ServingConfig {
         pid,
         outboxes: Bounds { sendq: SENDQ, together: TOGETHER },
-        turn_away_max: 0,
+        rejected_max: 0,
         journal: JOURNAL,
         stopping: never(),
         dropped: dropped(),

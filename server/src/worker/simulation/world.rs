@@ -149,7 +149,7 @@ impl Sockets for Wires {
         });
     }
 
-    fn answer_stranger(&mut self, _: UdpPath, _: &[u8]) {}
+    fn answer_unknown_peer(&mut self, _: UdpPath, _: &[u8]) {}
     fn drained(&mut self) {}
 }
 /// The lines that a client sent and that are not too long; the last one counts without its LF if it
