@@ -16,6 +16,7 @@
 //! | [`names`] | nicknames and room names, and when two of them are equal |
 //! | [`charset`] | bytes to text and back |
 //! | [`event`] | what is sent to sessions: events, refusals |
+//! | [`token_bucket`] | how fast something may be done |
 //! | [`protocol`] | how sessions talk: bytes to what a client wants, and events to bytes |
 #![forbid(unsafe_code)]
 
@@ -28,3 +29,4 @@ pub mod ids;
 pub mod limits;
 pub mod names;
 pub mod protocol;
+pub mod token_bucket;

@@ -7,6 +7,7 @@ use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::event::Rejection;
 use forkchat_common::ids::Micros;
+use forkchat_common::token_bucket::{TokenBucket, Used};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -14,12 +15,12 @@ use std::net::IpAddr;
 pub const SUPERVISOR: usize = HOLDERS_MAX - 1;
 /// `--max-per-address` where it isn't given.
 const PER_ADDRESS_DEFAULT: u32 = 64;
-/// New connections that one address may open at once: as many people as come back when a server
-/// that they use was restarted.
-const OPENINGS_BURST: u64 = 256;
 /// New connections that one address may open a second in the long run.
 pub const OPENINGS_PER_SECOND: u64 = 32;
-const OPENING_MICROS: u64 = Micros::SECOND / OPENINGS_PER_SECOND;
+/// New connections of one address. At once as many as people come back when a server that they use
+/// was restarted.
+const OPENINGS: TokenBucket =
+    TokenBucket { burst: 256, tokens: OPENINGS_PER_SECOND, micros: Micros::SECOND };
 /// Addresses whose openings are remembered. Beyond it those are forgotten that have opened few
 /// lately.
 const OPENINGS_ADDRESSES_MAX: usize = 16_384;
@@ -36,9 +37,8 @@ pub struct Admission {
     per_address: BTreeMap<AddressBlock, u32>,
     /// Whether it limits how fast an address opens connections.
     limits_openings: bool,
-    /// Per address, the moment at which all that it may open at once is available again: a token
-    /// bucket as in `chat/rate.rs`.
-    openings: BTreeMap<AddressBlock, Micros>,
+    /// What each address has used of [`OPENINGS`].
+    openings: BTreeMap<AddressBlock, Used>,
 }
 
 /// Why a connection is rejected, as the operator reads it.
@@ -101,15 +101,15 @@ impl Admission {
             return true;
         }
         if self.openings.len() >= OPENINGS_ADDRESSES_MAX && !self.openings.contains_key(&from) {
-            self.openings.retain(|_, used| *used > now);
+            self.openings.retain(|_, used| used.0 > now);
             if self.openings.len() >= OPENINGS_ADDRESSES_MAX {
                 self.openings.clear();
             }
         }
         let used = self.openings.entry(from).or_default();
-        let is_within = used.since(now) <= (OPENINGS_BURST - 1) * OPENING_MICROS;
+        let is_within = OPENINGS.next_at(*used) <= now;
         if is_within {
-            *used = (*used).max(now).plus(OPENING_MICROS);
+            *used = OPENINGS.take(*used, 1, now);
         }
         is_within
     }
@@ -162,7 +162,7 @@ mod tests {
             result
         };
         let admitted = (0..1_000).filter(|_| admitted_at(one, NOW).is_ok()).count() as u64;
-        assert_eq!((admitted, admitted_at(one, NOW)), (OPENINGS_BURST, Err(Rejection::TooFast)));
+        assert_eq!((admitted, admitted_at(one, NOW)), (OPENINGS.burst, Err(Rejection::TooFast)));
         assert_eq!(admitted_at(other, NOW), Ok(()));
         let later = NOW.plus(Micros::SECOND);
         assert_eq!((0..1_000).filter(|_| admitted_at(one, later).is_ok()).count(), 32);

@@ -7,10 +7,11 @@
 //! and its bucket is full again. At most [`RECOVERING_MAX`] addresses are kept only because their
 //! bucket is not full.
 
-use super::rate::{RateLimit, RateUsed, Share};
+use super::rate::{RateLimit, Share};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::Micros;
 use forkchat_common::limits::ADDRESS_STATE_BYTES_MAX;
+use forkchat_common::token_bucket::Used;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ const RECOVERING_MAX: usize = 4_096;
 /// What one address has used.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Usage {
-    rate: RateUsed,
+    rate: Used,
     sessions: u32,
     state_bytes: u32,
     /// The operator has been notified that it exceeds its rate.
@@ -35,7 +36,7 @@ pub(super) struct Addresses {
     /// Those that are kept for their bucket alone, the first to be full first. Follows from the
     /// table.
     #[serde(skip)]
-    recovering: BTreeSet<(RateUsed, AddressBlock)>,
+    recovering: BTreeSet<(Used, AddressBlock)>,
 }
 
 impl Usage {
@@ -116,8 +117,8 @@ impl Addresses {
         });
     }
 
-    fn rate(&self, address: AddressBlock) -> RateUsed {
-        self.table.get(&address).map_or(RateUsed::default(), |usage| usage.rate)
+    fn rate(&self, address: AddressBlock) -> Used {
+        self.table.get(&address).map_or(Used::default(), |usage| usage.rate)
     }
 
     fn change(&mut self, address: AddressBlock, change: impl FnOnce(&mut Usage)) {

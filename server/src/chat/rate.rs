@@ -1,5 +1,4 @@
-//! Rate limits of sessions and addresses: token buckets, each stored as one moment in time (the
-//! generic cell rate algorithm, ITU-T I.371).
+//! Rate limits of sessions and addresses: [token buckets](TokenBucket).
 //!
 //! The unit is a line. A command that notifies others or has a long answer costs more lines
 //! (`Row::cost`). The buckets depend on the times of the records alone, so all replicas have the
@@ -10,6 +9,7 @@
 
 use forkchat_common::ids::Micros;
 use forkchat_common::limits::{ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE, RATE_BURST_LINES};
+use forkchat_common::token_bucket::{TokenBucket, Used};
 use serde::{Deserialize, Serialize};
 
 /// `--rate-limit`: how many lines a second a session may send in the long run, or no limit.
@@ -28,27 +28,6 @@ pub enum Share {
     Address,
 }
 
-/// How much of a bucket is used: the moment at which it will be full again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RateUsed(pub(super) Micros);
-
-impl Share {
-    fn burst(self) -> u64 {
-        match self {
-            Share::Session => RATE_BURST_LINES,
-            Share::Address => ADDRESS_BURST_LINES,
-        }
-    }
-
-    /// How long so many lines take in the long run, in µs.
-    fn micros(self, line_micros: u64, lines: u64) -> u64 {
-        match self {
-            Share::Session => line_micros.saturating_mul(lines),
-            Share::Address => line_micros.saturating_mul(lines).div_ceil(ADDRESS_RATE_SHARE),
-        }
-    }
-}
-
 impl RateLimit {
     /// No limit.
     pub const OFF: RateLimit = RateLimit { line_micros: 0 };
@@ -63,33 +42,37 @@ impl RateLimit {
         self.line_micros == 0
     }
 
+    fn bucket(self, share: Share) -> TokenBucket {
+        let (burst, tokens) = match share {
+            Share::Session => (RATE_BURST_LINES, 1),
+            Share::Address => (ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE),
+        };
+        TokenBucket { burst, tokens, micros: self.line_micros }
+    }
+
     /// How many lines may be sent at `now`.
-    pub fn allowed(self, share: Share, used: RateUsed, now: Micros) -> u64 {
-        if self.is_off() {
-            return u64::MAX;
-        }
-        let whole = share.micros(self.line_micros, share.burst());
-        let left = whole.saturating_sub(used.0.since(now));
-        left.saturating_mul(share.burst()) / whole
+    pub fn allowed(self, share: Share, used: Used, now: Micros) -> u64 {
+        self.bucket(share).available(used, now)
     }
 
     /// When the next line may be sent.
-    pub fn next_at(self, share: Share, used: RateUsed) -> Micros {
-        Micros(used.0.0.saturating_sub(share.micros(self.line_micros, share.burst() - 1)))
+    pub fn next_at(self, share: Share, used: Used) -> Micros {
+        self.bucket(share).next_at(used)
     }
 
     /// When the next line may be sent if the one before was the last that might be, and came at
     /// `now`.
     pub fn after_a_line(self, share: Share, now: Micros) -> Micros {
-        now.plus(share.micros(self.line_micros, 1))
+        now.plus(self.bucket(share).time_for(1))
     }
 
     /// Counts lines. What is used beyond a whole burst counts no further than another one:
     /// connections cost lines, too, and nothing stops an address from opening more than it earns.
     /// Those who share it wait no longer than a burst takes once that has ended.
-    pub fn spend(self, share: Share, used: RateUsed, lines: u64, now: Micros) -> RateUsed {
-        let most = now.plus(share.micros(self.line_micros, share.burst()).saturating_mul(2));
-        RateUsed(used.0.max(now).plus(share.micros(self.line_micros, lines)).min(most))
+    pub fn spend(self, share: Share, used: Used, lines: u64, now: Micros) -> Used {
+        let bucket = self.bucket(share);
+        let most = now.plus(bucket.time_for(bucket.burst).saturating_mul(2));
+        Used(bucket.take(used, lines, now).0.min(most))
     }
 }
 
@@ -106,7 +89,7 @@ mod tests {
             (Share::Session, RATE_BURST_LINES, 50_000),
             (Share::Address, ADDRESS_BURST_LINES, 2_500),
         ] {
-            let mut used = RateUsed::default();
+            let mut used = Used::default();
             assert_eq!(limit.allowed(share, used, START), burst);
             for sent in 0..burst {
                 assert_eq!(limit.allowed(share, used, START), burst - sent);
@@ -122,7 +105,7 @@ mod tests {
     #[test]
     fn a_debt_is_no_more_than_another_burst() {
         let limit = RateLimit::lines_per_second(20);
-        let mut used = RateUsed::default();
+        let mut used = Used::default();
         for second in 0..3_600 {
             used = limit.spend(Share::Address, used, 512, START.plus(second * Micros::SECOND));
         }
@@ -135,13 +118,13 @@ mod tests {
     #[test]
     fn what_costs_more_leaves_less() {
         let limit = RateLimit::lines_per_second(20);
-        let used = limit.spend(Share::Session, RateUsed::default(), 32, START);
+        let used = limit.spend(Share::Session, Used::default(), 32, START);
         assert_eq!(limit.allowed(Share::Session, used, START), RATE_BURST_LINES - 32);
     }
 
     #[test]
     fn without_a_limit_everything_passes() {
-        let used = RateLimit::OFF.spend(Share::Address, RateUsed::default(), 9, Micros(5));
+        let used = RateLimit::OFF.spend(Share::Address, Used::default(), 9, Micros(5));
         assert_eq!(RateLimit::OFF.allowed(Share::Address, used, Micros(0)), u64::MAX);
         assert_eq!(RateLimit::OFF.next_at(Share::Session, used), Micros(5));
     }

@@ -3,7 +3,6 @@
 use super::allowance::Allowance;
 use super::form::Form;
 use super::line::LineState;
-use super::rate::RateUsed;
 use super::record::Transport;
 use super::rooms::RoomId;
 use super::waiting::Waiting;
@@ -13,6 +12,7 @@ use forkchat_common::event::Source;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::names::Nick;
 use forkchat_common::protocol::Protocol;
+use forkchat_common::token_bucket::Used;
 use serde::{Deserialize, Serialize};
 
 /// What other protocols show for the user and the address of a session. No address is shown to other
@@ -49,7 +49,7 @@ pub struct Session {
     pub(super) waiting: Option<Box<Waiting>>,
     /// How many requests of its wait for a service.
     pub(super) requests: u32,
-    pub(super) rate: RateUsed,
+    pub(super) rate: Used,
     /// Over UDP, without a key: what it may be sent for its own lines.
     pub(super) allowance: Allowance,
     pub(super) protocol: ProtocolState,
@@ -93,7 +93,7 @@ impl Session {
             last_heard: now,
             waiting: None,
             requests: 0,
-            rate: RateUsed::default(),
+            rate: Used::default(),
             allowance: Allowance::default(),
             protocol: ProtocolState::new(origin.listener.protocol),
         }
