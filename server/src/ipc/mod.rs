@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | [`process`] | starting a process, waiting for its end | 0.15 ms for a small parent | a child dies with its parent |
 //! | [`mutex`] | robust mutex with a known owner | 25 ns | the lock: the next process that locks it gets it, and is informed |
-//! | [`semaphore`] | counting semaphore | 30 ns with 16 holders, 80 ns with 512 | its units: the process that reaps it gives them back with [`semaphore::Semaphore::release_all_of`] |
+//! | [`semaphore`] | counting semaphore | 30 ns with 16 holders, 80 ns with 512 | its units: the process that reaps it gives them back with [`semaphore::Semaphore::release`] |
 //! | [`event`] | a flag to wait for | 1.5 ns to look, 2.5 ns to set | the flag before or after the change; waiters find it within 100 ms |
 //! | [`start_gate`] | processes report that they are ready, and wait until all are | a store for a report | its report; its successor reports again |
 //! | [`event_count`] | waiting for any change | 2 ns | a change that was not announced: waiters check every 100 ms |

@@ -1,8 +1,8 @@
 //! A counting semaphore between processes that knows which holder has its units.
 //!
 //! A POSIX semaphore does not know its holders: the units of a killed holder are lost. This one
-//! counts them for each holder, so the process that reaps a dead holder gives them back
-//! ([`Semaphore::release_all_of`]). Taking and giving is one store each, so a unit is either free
+//! counts them for each holder, so the process that reaps a dead holder releases them on its behalf
+//! ([`Semaphore::release`]). Taking and giving is one store each, so a unit is either free
 //! or its holder's. A holder that dies while it takes a unit leaves the inner lock to the next
 //! process, which counts again.
 //!
@@ -71,13 +71,6 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
         had
     }
 
-    /// Gives all of a dead `holder`'s units back, on its behalf; returns how many.
-    pub fn release_all_of(&self, holder: usize) -> u32 {
-        let had = self.held[holder].swap(0, Ordering::Release);
-        self.releases.advance();
-        had
-    }
-
     /// How many units `holder` has.
     pub fn held_by(&self, holder: usize) -> u32 {
         self.held[holder].load(Ordering::Relaxed)
@@ -115,7 +108,7 @@ mod tests {
         );
         assert!(!semaphore.try_acquire(0).unwrap());
         assert!(!semaphore.release(2), "a holder gives back only what it has");
-        assert_eq!(semaphore.release_all_of(1), 2);
+        assert_eq!([(); 3].map(|()| semaphore.release(1)), [true, true, false]);
         assert_eq!((semaphore.available(), semaphore.held_by(0)), (2, 1));
     }
 
