@@ -21,8 +21,16 @@ use forkchat_common::limits::{
 };
 use forkchat_common::names::RoomName;
 
-/// A room's name, number of members and topic.
-type RoomItem<'a> = (&'a str, usize, &'a str);
+/// A part of a list of rooms. It may have no rooms.
+struct RoomsPart<'a> {
+    /// Each room's name, number of members and topic.
+    rooms: Vec<(&'a str, usize, &'a str)>,
+    /// The last room that was looked at.
+    last: Option<ListPlace>,
+    /// Rooms so far that match, and come after as many as are listed.
+    left_out: usize,
+    end: ListEnd,
+}
 
 impl Chat {
     /// The lists that sessions of the worker in `slot` wait for: whose, the list's record, and how
@@ -83,7 +91,7 @@ impl Chat {
         out.stamp = Stamp { id: list.at, ..stamp };
         let end = match &list.of {
             Items::Rooms { pattern, after, left_out } => {
-                let (rooms, last, left_out, end) =
+                let RoomsPart { rooms, last, left_out, end } =
                     self.part_of_rooms(pattern.as_deref(), *after, list.sent, *left_out);
                 list.sent += rooms.len();
                 let has_lines =
@@ -121,15 +129,13 @@ impl Chat {
         }
     }
 
-    /// The rooms of a part, the last place that was looked at, how many rooms that match are left
-    /// out so far, and what follows. A part may have no rooms.
     fn part_of_rooms(
         &self,
         pattern: Option<&str>,
         after: Option<ListPlace>,
         sent: usize,
         mut left_out: usize,
-    ) -> (Vec<RoomItem<'_>>, Option<ListPlace>, usize, ListEnd) {
+    ) -> RoomsPart<'_> {
         let (mut rooms, mut last, mut bytes) = (Vec::new(), after, 0);
         let mut left = self.state.rooms.list(after).peekable();
         for _ in 0..ROOMS_PER_PART_MAX {
@@ -137,7 +143,8 @@ impl Chat {
             if is_full && pattern.is_none() {
                 // All others match: they needn't be looked at.
                 let others = self.state.rooms.len().saturating_sub(sent + rooms.len());
-                return (rooms, last, 0, ListEnd::LeftOut(others));
+                let end = ListEnd::LeftOut(others);
+                return RoomsPart { rooms, last, left_out: 0, end };
             }
             if bytes >= ANSWER_PART_BYTES {
                 break;
@@ -160,9 +167,10 @@ impl Chat {
             (None, 0) => ListEnd::Empty,
             (None, _) => ListEnd::LeftOut(left_out),
         };
-        (rooms, last, left_out, end)
+        RoomsPart { rooms, last, left_out, end }
     }
 
+    /// The members of a part, the last of them, and what follows.
     fn part_of_members(
         &self,
         room: &RoomName,
