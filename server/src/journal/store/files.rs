@@ -7,8 +7,12 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// The database, in the data directory. SQLite keeps two files with longer names beside it.
+pub(super) const FILE_NAME: &str = "history.sqlite3";
+pub(super) const WAL_NAME: &str = "history.sqlite3-wal";
+pub(super) const SHM_NAME: &str = "history.sqlite3-shm";
 /// The database, its write-ahead log, and the index of that.
-const NAMES: [&str; 3] = [super::FILE_NAME, super::WAL_NAME, super::SHM_NAME];
+const NAMES: [&str; 3] = [FILE_NAME, WAL_NAME, SHM_NAME];
 /// SQLite makes a file longer by at most so much at a time.
 const STEP_BYTES: u64 = 64 << 10;
 

@@ -1,7 +1,7 @@
 //! How far this run is stored, which lines are missing, and from where on a room's lines are
 //! complete.
 
-use super::{sequence, to_sql};
+use super::sql::{sequence, to_sql};
 use forkchat_common::ids::Sequence;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -19,7 +19,7 @@
 //! (`migrations`). The sums over all rooms are in memory, and are read when the database is opened
 //! and when another program has changed it.
 
-use super::{from_sql, to_sql};
+use super::sql::{from_sql, to_sql};
 use forkchat_common::ids::Micros;
 use rusqlite::{Connection, OptionalExtension, params};
 

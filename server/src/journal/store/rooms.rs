@@ -1,7 +1,8 @@
 //! The rows of the rooms: found by key, created when the first line is said in a room, and cached.
 
+use super::entry::Line;
 use super::quota::{self, Totals};
-use super::{Line, from_sql, to_sql};
+use super::sql::{from_sql, to_sql};
 use forkchat_common::ids::Micros;
 use forkchat_common::limits::ROOMS_MAX;
 use rusqlite::{Connection, OptionalExtension, Row, params};

@@ -1,0 +1,76 @@
+//! A token bucket, stored as one moment in time (the generic cell rate algorithm, ITU-T I.371).
+
+use crate::ids::Micros;
+use serde::{Deserialize, Serialize};
+
+/// How fast something may be done in the long run, and how often at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenBucket {
+    /// The bucket's size, in tokens.
+    pub burst: u64,
+    /// So many tokens come in …
+    pub tokens: u64,
+    /// … so many µs. 0: there is no limit.
+    pub micros: u64,
+}
+
+/// How much of a bucket is used: the moment at which it will be full again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Used(pub Micros);
+
+impl TokenBucket {
+    /// How long it takes for so many tokens to come, in µs.
+    pub const fn time_for(self, tokens: u64) -> u64 {
+        self.micros.saturating_mul(tokens).div_ceil(self.tokens)
+    }
+
+    /// How many tokens are there at `now`; [`u64::MAX`] if there is no limit.
+    pub fn available(self, used: Used, now: Micros) -> u64 {
+        if self.micros == 0 {
+            return u64::MAX;
+        }
+        let whole = self.time_for(self.burst);
+        let left = whole.saturating_sub(used.0.since(now));
+        left.saturating_mul(self.burst) / whole
+    }
+
+    /// When at least one token is there.
+    pub fn next_at(self, used: Used) -> Micros {
+        Micros(used.0.0.saturating_sub(self.time_for(self.burst - 1)))
+    }
+
+    /// Takes tokens, also ones that aren't there.
+    pub fn take(self, used: Used, tokens: u64, now: Micros) -> Used {
+        Used(used.0.max(now).plus(self.time_for(tokens)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whoever_waits_for_a_token_takes_no_more_than_a_burst_and_the_rate(
+            burst in 1_u64..50,
+            tokens in 1_u64..20,
+            micros in 1_u64..1_000_000,
+            pauses in prop::collection::vec(0_u64..2_000_000, 1..100),
+        ) {
+            let bucket = TokenBucket { burst, tokens, micros };
+            let start = Micros(1_000_000_000);
+            let (mut used, mut now, mut taken) = (Used::default(), start, 0);
+            for pause in pauses {
+                now = now.plus(pause).max(bucket.next_at(used));
+                prop_assert!(bucket.available(used, now) >= 1);
+                used = bucket.take(used, 1, now);
+                taken += 1;
+                let earned = now.since(start) * tokens / micros;
+                prop_assert!(taken <= burst + earned + 1, "{} of {} + {}", taken, burst, earned);
+            }
+            let later = now.plus(bucket.time_for(taken + burst));
+            prop_assert_eq!(bucket.available(used, later), burst, "it fills up");
+        }
+    }
+}

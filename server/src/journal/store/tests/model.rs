@@ -1,0 +1,208 @@
+//! The store against a simple model of it.
+
+use super::*;
+
+/// The history as it should be.
+#[derive(Default)]
+struct Model {
+    /// Run and line, oldest first.
+    lines: Vec<(Sequence, Line)>,
+    /// The rooms that have lines, in the order in which they were made.
+    rooms: Vec<String>,
+    reached: Option<(Sequence, Sequence)>,
+}
+
+impl Model {
+    fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence, lines_max: usize) {
+        let before = self.reached.filter(|(latest, _)| *latest == run).map(|(_, reached)| reached);
+        for entry in entries.iter().filter(|entry| Some(entry.position()) > before) {
+            if let Entry::Line { line, .. } = entry {
+                self.lines.push((run, line.clone()));
+                if !self.rooms.contains(&line.room_key) {
+                    self.rooms.push(line.room_key.clone());
+                }
+            }
+        }
+        let of = |lines: &[(Sequence, Line)], room: &str| {
+            lines.iter().filter(|(_, line)| line.room_key == room).count()
+        };
+        while self.lines.len() > lines_max {
+            // Of those that are as large the latest.
+            let largest = self.rooms.iter().max_by_key(|room| of(&self.lines, room)).unwrap();
+            let oldest = self.lines.iter().position(|(_, line)| line.room_key == *largest).unwrap();
+            self.lines.remove(oldest);
+            let lines = &self.lines;
+            self.rooms.retain(|room| of(lines, room) > 0);
+        }
+        self.reached = Some((run, before.map_or(reached, |before| before.max(reached))));
+    }
+
+    fn last_lines(&self, run: Sequence, room: &str, before: RecordId, count: usize) -> Vec<Line> {
+        let is_before = |(said_in, line): &&(Sequence, Line)| {
+            line.room_key == room && (*said_in != run || line.id < before)
+        };
+        let mut lines: Vec<Line> = self
+            .lines
+            .iter()
+            .rev()
+            .filter(is_before)
+            .take(count)
+            .map(|(_, line)| line.clone())
+            .collect();
+        lines.reverse();
+        lines
+    }
+}
+
+/// One step: begin a run, come from an earlier place of the log, store some lines, open the
+/// database again.
+#[derive(Clone, Debug)]
+enum Step {
+    Run(u64),
+    Back(u64),
+    Store(Vec<u8>),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (1..50u64).prop_map(|run| Step::Run(run * 1_000)),
+        2 => (1..20u64).prop_map(Step::Back),
+        6 => prop::collection::vec(0..4u8, 0..12).prop_map(Step::Store),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn the_store_keeps_what_a_list_would(steps in prop::collection::vec(step(), 1..40), lines_max in 0..30usize) {
+        let home = Home::new();
+        let (mut opened, mut model) = (home.open(lines_max as u64), Model::default());
+        let (mut run, mut next, mut runs) = (Sequence(60_000), 60_000, vec![Sequence(60_000)]);
+        for step in steps {
+            match step {
+                // The start of a run is never that of another.
+                Step::Run(first) if runs.contains(&Sequence(first)) => {}
+                Step::Run(first) => {
+                    (run, next) = (Sequence(first), first);
+                    runs.push(run);
+                }
+                Step::Back(count) => next = run.0.max(next - count.min(next)),
+                Step::Store(rooms) => {
+                    let entries: Vec<_> = rooms.iter().zip(next..).map(|(room, sequence)| Entry::from(line(&format!("#{room}"), sequence))).collect();
+                    next += rooms.len() as u64 + 1;
+                    opened.store(run, &entries, Sequence(next - 1)).unwrap();
+                    model.store(run, &entries, Sequence(next - 1), lines_max);
+                }
+                Step::Reopen => {
+                    drop(opened);
+                    opened = home.open(lines_max as u64);
+                }
+            }
+            let reached = model.reached.filter(|(latest, _)| *latest == run).map(|(_, reached)| reached);
+            prop_assert_eq!(opened.reached(run).unwrap(), reached);
+            for (room, before, count) in [("#0", u64::MAX, 5), ("#1", next.saturating_sub(4), 5), ("#2", next, 100)] {
+                let expected = model.last_lines(run, room, RecordId::first_of(Sequence(before)), count);
+                prop_assert_eq!(opened.last_lines(run, room, RecordId::first_of(Sequence(before)), count).unwrap(), expected);
+            }
+        }
+    }
+}
+
+/// A room, as the rule has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RoomSize {
+    key: String,
+    is_established: bool,
+    lines: i64,
+    bytes: i64,
+}
+
+/// What the rooms have, counted from their lines.
+fn room_sizes(store: &Store) -> Vec<RoomSize> {
+    let sql =
+        "SELECT key, is_established, count(lines.id), 128 + octet_length(key) + octet_length(name)
+            + sum(64 + octet_length(nick) + octet_length(text)), rooms.lines, rooms.bytes
+        FROM rooms JOIN lines ON lines.room = rooms.id GROUP BY rooms.id";
+    let read = |row: &Row<'_>| {
+        let size = RoomSize {
+            key: row.get(0)?,
+            is_established: row.get(1)?,
+            lines: row.get(2)?,
+            bytes: row.get(3)?,
+        };
+        assert_eq!(
+            (size.lines, size.bytes),
+            (row.get(4)?, row.get(5)?),
+            "the counts of {}",
+            size.key
+        );
+        Ok(size)
+    };
+    store
+        .connection
+        .prepare(sql)
+        .unwrap()
+        .query_map([], read)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_room_within_its_guaranteed_share_never_loses_a_line(
+        batches in prop::collection::vec((prop::collection::vec((0..12u8, 0..200usize), 1..30), 0..60u64), 1..40),
+        lines_max in 1..60i64,
+        bytes_max in 1_000..20_000i64,
+    ) {
+        let home = Home::new();
+        let quota = Quota { lines_max: lines_max as u64, bytes_max: bytes_max as u64 };
+        let mut opened = Store::open(&home.0, quota).unwrap();
+        let mut free = Home::new();
+        let (mut sequence, mut time) = (RUN.0, 0);
+        for (batch, hours) in batches {
+            time += hours * HOUR / 4;
+            let first = sequence + 1;
+            // Small numbers are said more often.
+            let entries: Vec<_> =
+                batch.iter().zip(first..).map(|(&(room, length), at)| said(&format!("#{}", room / (1 + at as u8 % 3)), at, time, length)).collect();
+            sequence += batch.len() as u64;
+            // The same without a bound, from the same state: what there is before anything is
+            // deleted.
+            opened.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            free = Home::new();
+            fs::copy(home.file(), free.file()).unwrap();
+            let mut unbounded = free.open(u64::MAX);
+            store(&mut unbounded, RUN, &entries);
+            let before = room_sizes(&unbounded);
+            store(&mut opened, RUN, &entries);
+            let after = room_sizes(&opened);
+            prop_assert!(after.iter().map(|room| room.lines).sum::<i64>() <= lines_max);
+            prop_assert!(after.iter().map(|room| room.bytes).sum::<i64>() <= bytes_max);
+            prop_assert_eq!(opened.totals, Some(Totals::load(&opened.connection).unwrap()), "what is counted in memory");
+            for room in &before {
+                let kept = after.iter().find(|kept| kept.key == room.key).map_or(0, |kept| kept.lines);
+                let class = || before.iter().filter(|other| other.is_established == room.is_established);
+                let is_over = |size: &dyn Fn(&RoomSize) -> i64, max: i64| {
+                    let part = if room.is_established { max - max / 4 } else { max / 4 };
+                    // Strictly more than an equal share of its part.
+                    size(room) * class().count() as i64 > part && before.iter().map(size).sum::<i64>() > max
+                };
+                if kept < room.lines {
+                    prop_assert!(is_over(&|room| room.lines, lines_max) || is_over(&|room| room.bytes, bytes_max), "{:?} of {:?}", room, before);
+                }
+                // What goes is the oldest, and `since` says so.
+                let found = last(&opened, RUN, &room.key, u64::MAX, usize::MAX);
+                let all = last(&unbounded, RUN, &room.key, u64::MAX, usize::MAX);
+                prop_assert_eq!(&found[..], &all[all.len() - found.len()..]);
+                let since = opened.complete_since(&room.key).unwrap().0;
+                prop_assert!(found.first().is_none_or(|&first| since <= first));
+                prop_assert!(found.len() == all.len() || all[all.len() - found.len() - 1] < since);
+            }
+        }
+        drop(free);
+    }
+}
