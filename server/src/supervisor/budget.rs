@@ -14,10 +14,10 @@
 //! | connections | the process's and threads' memory, input that waits for the log, and full socket buffers in both directions |
 
 use super::listeners::{TCP_KERNEL_BYTES, UDP_KERNEL_BYTES};
+use super::start_error::TooLittleMemory;
 use crate::models::{Placement, Takes};
 use crate::segment::{RING_BYTES_MIN, SNAPSHOT_BUFFERS};
 use forkchat_common::limits::{LINE_BYTES_MAX, ROOMS_BYTES_MIN, WAITING_LINES_BYTES_MAX};
-use std::fmt;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -126,43 +126,6 @@ pub(super) struct Budget {
     pub outboxes: usize,
     /// The same for a worker with a connection of its own.
     pub own_outboxes: usize,
-}
-
-/// There isn't enough memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLittleMemory {
-    /// The ring and the connections that were asked for, or else the least that could be served.
-    ring: u64,
-    connections: u64,
-    needs: u64,
-    limit: &'static str,
-    allows: u64,
-}
-
-impl fmt::Display for TooLittleMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TooLittleMemory { ring, connections, needs, limit, allows } = *self;
-        write!(
-            f,
-            "cannot serve {connections} connections with a ring of {}: {limit} allows {}, and they need {}; raise it, or lower --max-connections or --ring",
-            InMib(ring),
-            InMib(allows),
-            InMib(needs)
-        )
-    }
-}
-
-/// A number of bytes in words.
-pub(super) struct InMib(pub u64);
-
-impl fmt::Display for InMib {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < MIB {
-            write!(f, "{} KiB", self.0 / KIB)
-        } else {
-            write!(f, "{} MiB", self.0 / MIB)
-        }
-    }
 }
 
 /// How much is counted.

@@ -6,14 +6,15 @@
 //! server does not bring the machine down.
 
 use super::budget::{Budget, Limit, Limited, Wanted, budget};
-use super::{StartError, control_groups, has_capability, snapshot_bytes_max};
+use super::start_error::{Bound, StartError};
+use super::{control_groups, has_capability};
 use crate::models::{Model, Placement, Takes};
 use crate::options::{Listen, Options};
+use crate::sys::limits::own_limit;
 use caps::Capability;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procfs::sys::kernel;
 use procfs::sys::vm::max_map_count;
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -40,6 +41,15 @@ const TASKS_TO_SPARE: u64 = 8;
 /// Of the tasks that the system would still give, one in so many is left for others.
 const TASKS_LEFT_SHARE: u64 = 8;
 
+/// UDP sessions at a time, of all that may be.
+pub(super) const UDP_SESSIONS_MAX: usize = 4_096;
+/// The most that one session, and one room, can add to a snapshot: a session its names, an
+/// unfinished line and lines that wait for an answer, a room its name and topic.
+const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
+const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
+/// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
+const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 18;
+
 /// How many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capacity {
@@ -51,32 +61,6 @@ pub(super) struct Capacity {
     pub bound: Bound,
     /// What the memory is divided into.
     pub budget: Budget,
-}
-
-/// What bounds the connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// What was asked for.
-    Asked,
-    /// The limit on open files.
-    Files,
-    /// A limit on processes and threads: its name.
-    Tasks(&'static str),
-    /// A limit on memory: its name.
-    Memory(&'static str),
-    /// What the program is made for.
-    Program,
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Bound::Asked => "--max-connections",
-            Bound::Files => "the limit on open files (ulimit -Hn)",
-            Bound::Tasks(limit) | Bound::Memory(limit) => limit,
-            Bound::Program => "what forkchat is made for",
-        })
-    }
 }
 
 /// Reads the machine's limits, and raises the limit on open files as far as it goes.
@@ -259,9 +243,11 @@ fn memory_limits() -> Vec<Limit> {
         .collect()
 }
 
-/// A limit of this process, if there is one. Source: getrlimit(2), the soft limit.
-pub(super) fn own_limit(resource: Resource) -> Option<u64> {
-    getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
+/// A snapshot of the state with so many connections, and as many UDP sessions as there may be then.
+pub(super) fn snapshot_bytes_max(connections: usize) -> usize {
+    let sessions = connections + connections.min(UDP_SESSIONS_MAX);
+    let rooms = forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM;
+    sessions * SNAPSHOT_BYTES_PER_SESSION + rooms + SNAPSHOT_BYTES_OF_ADDRESSES
 }
 
 #[cfg(test)]

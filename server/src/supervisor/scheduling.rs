@@ -21,8 +21,9 @@
 //! thread: its other threads inherit that. It only keeps or lowers what it has, which needs no
 //! right, at the first start and at every restart.
 
+use super::has_capability;
 use super::kinds::Kind;
-use super::{StartError, has_capability};
+use super::start_error::{Limit, StartError};
 use crate::options::Options;
 use crate::role::count;
 use crate::sys::scheduling::{Policy, THIS_THREAD, set_nice, set_policy};
@@ -137,30 +138,12 @@ impl fmt::Display for Scheduling {
     }
 }
 
-/// A limit that, without CAP_SYS_NICE, says how high one may rise. Source: getrlimit(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// RLIMIT_NICE.
-    Nice,
-    /// RLIMIT_RTPRIO.
-    RealTime,
-}
-
 impl Limit {
     fn resource(self) -> Resource {
         match self {
             Limit::Nice => Resource::RLIMIT_NICE,
             Limit::RealTime => Resource::RLIMIT_RTPRIO,
         }
-    }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Limit::Nice => "nice (ulimit -e)",
-            Limit::RealTime => "real-time priority (ulimit -r)",
-        })
     }
 }
 

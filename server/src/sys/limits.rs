@@ -2,7 +2,7 @@
 //! own are nix's to read and set: `getrlimit`, `setrlimit`.)
 
 use nix::errno::Errno;
-use nix::sys::resource::Resource;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::Pid;
 
 /// A limit: soft and hard, `RLIM_INFINITY` for none.
@@ -23,10 +23,14 @@ pub fn limit_of(process: Pid, resource: Resource) -> nix::Result<SoftAndHard> {
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
+/// A soft limit of this process, if there is one.
+pub fn own_limit(resource: Resource) -> Option<u64> {
+    getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::resource::getrlimit;
 
     #[test]
     fn the_limits_of_a_process_are_those_that_it_sees_itself() {
