@@ -46,6 +46,10 @@ impl Terminal {
         let modes = tcgetattr(io::stdin())?;
         quiet(&modes)?;
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
+        // From here on an error gives it back.
+        let terminal = Terminal(());
+        // Before the signals' thread is there, which may give it back at any moment.
+        write(BRACKETED_PASTE_ON);
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
@@ -62,8 +66,7 @@ impl Terminal {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         })?;
-        write(BRACKETED_PASTE_ON);
-        Ok(Terminal(()))
+        Ok(terminal)
     }
 }
 
