@@ -201,9 +201,7 @@ fn a_paste_with_commands_waits_for_enter() {
     terminal.type_keys("two\r");
     assert_eq!(bob.reads("two"), ["[#lobby] alice: two"]);
     terminal.paste(paste);
-    terminal.waits("the question again", |terminal| {
-        (terminal.lines().iter().filter(|line| line.contains(question)).count() == 2).then_some(())
-    });
+    terminal.waits("the question again", |terminal| (terminal.count(question) == 2).then_some(()));
     terminal.type_keys("\r");
     let heard = bob.reads("evil");
     assert_eq!(heard[..2], ["[@alice] alice: secret", "[#lobby] alice: one"]);
@@ -227,9 +225,7 @@ fn a_paste_is_a_paste_also_between_two_lines() {
         // The editor may not have begun the next line yet.
         terminal.type_keys(format!("line {number}\r"));
         terminal.paste(&format!("/msg bob secret {number}\nsaid\n"));
-        terminal.waits("the question", |terminal| {
-            (terminal.lines().iter().filter(|line| line.contains("- 2 lines pasted")).count() == number + 1).then_some(())
-        });
+        terminal.waits("the question", |terminal| (terminal.count("- 2 lines pasted") == number + 1).then_some(()));
         terminal.type_keys("\x03");
     }
     assert_eq!(bob.sync(), (0..10).map(|number| format!("[#lobby] alice: line {number}")).collect::<Vec<_>>());
@@ -385,7 +381,7 @@ fn what_others_said_while_the_connection_was_lost_is_shown_as_earlier() {
     bob.say("welcome back");
     terminal.shows("  [#lobby] bob: welcome back");
     assert_eq!(terminal.bells(), 0);
-    assert_eq!(terminal.lines().iter().filter(|line| line.contains("where are you?")).count(), 1);
+    assert_eq!(terminal.count("where are you?"), 1);
 }
 
 #[test]
@@ -582,7 +578,7 @@ fn ctrl_c_where_there_is_nothing_to_clear_says_how_to_leave() {
     terminal.shows("- Ctrl-C clears the line; Ctrl-D or /quit leaves");
     terminal.type_keys("/part\r");
     terminal.shows("! no command /part; /leave [#ROOM] leaves a room");
-    assert_eq!(terminal.lines().iter().filter(|line| line.contains("Ctrl-D")).count(), 1, "once is enough");
+    assert_eq!(terminal.count("Ctrl-D"), 1, "once is enough");
     terminal.type_keys("\x04");
     assert_eq!(terminal.wait().code(), Some(0));
 }
@@ -756,9 +752,7 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
     prompt(&terminal, "#lobby> good text");
     // In a paste whose end is lost with them, too.
     terminal.type_keys(b"\x1b[200~pasted \xff text\x1b[201~");
-    terminal.waits("the second notice", |terminal| {
-        (terminal.lines().iter().filter(|line| line.contains("not UTF-8")).count() == 2).then_some(())
-    });
+    terminal.waits("the second notice", |terminal| (terminal.count("not UTF-8") == 2).then_some(()));
     terminal.type_keys("\x03");
     prompt(&terminal, "#lobby> ");
     for number in 0..20 {
