@@ -50,6 +50,10 @@ impl Terminal {
         let modes = tcgetattr(io::stdin())?;
         set_modes(&modes)?;
         *ORIGINAL_MODES.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
+        // From here on an error gives it back.
+        let terminal = Terminal(());
+        // Before the signals' thread is there, which may give it back at any moment.
+        write(BRACKETED_PASTE_ON);
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             stop_and_restore();
@@ -66,8 +70,7 @@ impl Terminal {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         })?;
-        write(BRACKETED_PASTE_ON);
-        Ok(Terminal(()))
+        Ok(terminal)
     }
 }
 

@@ -249,6 +249,11 @@ impl Terminal {
         });
     }
 
+    /// How many lines, on the screen or scrolled off, contain this.
+    pub fn count(&self, part: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(part)).count()
+    }
+
     /// Waits until `look` finds something, and returns it.
     ///
     /// # Panics

@@ -152,11 +152,7 @@ fn ctrl_c_on_an_empty_line_shows_how_to_leave() {
     terminal.shows("- Ctrl-C clears the line; Ctrl-D or /quit leaves");
     terminal.type_keys("/part\r");
     terminal.shows("! no command /part; /leave [#ROOM] leaves a room");
-    assert_eq!(
-        terminal.lines().iter().filter(|line| line.contains("Ctrl-D")).count(),
-        1,
-        "once is enough"
-    );
+    assert_eq!(terminal.count("Ctrl-D"), 1, "once is enough");
     terminal.type_keys("\x04");
     assert_eq!(terminal.wait().code(), Some(0));
 }
@@ -211,10 +207,8 @@ fn invalid_bytes_change_neither_the_line_nor_the_keys() {
     wait_for_prompt(&terminal, "#lobby> good text");
     // Also in a paste whose end mark is dropped with the bytes.
     terminal.type_keys(b"\x1b[200~pasted \xff text\x1b[201~");
-    terminal.waits("the second notice", |terminal| {
-        (terminal.lines().iter().filter(|line| line.contains("not UTF-8")).count() == 2)
-            .then_some(())
-    });
+    terminal
+        .waits("the second notice", |terminal| (terminal.count("not UTF-8") == 2).then_some(()));
     terminal.type_keys("\x03");
     wait_for_prompt(&terminal, "#lobby> ");
     for number in 0..20 {

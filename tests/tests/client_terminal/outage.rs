@@ -108,7 +108,7 @@ fn lines_that_others_said_during_an_outage_are_shown_as_earlier() {
     bob.say("welcome back");
     terminal.shows("  [#lobby] bob: welcome back");
     assert_eq!(terminal.bells(), 0);
-    assert_eq!(terminal.lines().iter().filter(|line| line.contains("where are you?")).count(), 1);
+    assert_eq!(terminal.count("where are you?"), 1);
 }
 
 #[test]

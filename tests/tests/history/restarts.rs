@@ -27,13 +27,18 @@ fn history_and_topics_survive_a_restart() {
     c.say("said behind\n/topic another\n/join #tea");
     c.reads("* topic of #tea: oolong");
     assert_eq!(history(&mut c, 20), ["[#tea] a: said in tea"]);
-    // All processes are killed at once. What the journal has not yet stored would be lost.
-    let stored = ["said behind", "another"].map(str::as_bytes);
-    wait_for("the line and the topic to be stored", || {
-        let log = std::fs::read(data_dir.0.join("history.sqlite3-wal")).unwrap_or_default();
-        stored.iter().all(|text| log.windows(text.len()).any(|bytes| bytes == *text)).then_some(())
-    });
-    c.sync();
+    // All processes are killed at once. What the journal has not yet committed would be lost.
+    let wait_until_written = |texts: &[&str]| {
+        wait_for(&format!("{texts:?} to be written"), || {
+            let log = std::fs::read(data_dir.0.join("history.sqlite3-wal")).unwrap_or_default();
+            let is_in = |text: &&str| log.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+            texts.iter().all(is_in).then_some(())
+        });
+    };
+    wait_until_written(&["said behind", "another"]);
+    // When a later transaction is written, the one before is committed.
+    c.say("said in tea, too");
+    wait_until_written(&["said in tea, too"]);
     server.signal(Signal::SIGKILL);
     server.wait();
     let server = start_on(&data_dir.0, &[]);
