@@ -1,19 +1,19 @@
-//! Faults on purpose, for tests. No release build has them: they need debug assertions, and
+//! Fault injection for tests. It needs debug assertions, which no release build has, and
 //! `FORKCHAT_FAULT` in the environment.
 //!
 //! | `FORKCHAT_FAULT` | effect |
 //! |---|---|
 //! | `read-first` | a worker takes input out of the kernel before it is in the log: the negative control of every test of recovery |
-//! | `deadly` | a line of chat makes the process fail that works on it: `die in decoding`, `die in applying`, `spin in applying`, `die in rendering` |
+//! | `deadly` | the process that handles a line with one of these texts fails: `die in decoding`, `die in applying`, `spin in applying`, `die in rendering` |
 
-/// What is about to be done with some bytes.
+/// A step of the way of a line through the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Step {
     /// Input is cut into lines.
     Decoding,
     /// A record is applied.
     Applying,
-    /// Somebody is sent what was rendered.
+    /// Rendered bytes are put into an outbox.
     Rendering,
 }
 
@@ -25,18 +25,18 @@ pub fn reads_first() -> bool {
     false
 }
 
-/// Dies here if the bytes say so.
+/// Panics, or never returns, if the bytes contain the text for this step.
 #[inline]
-pub fn strike(act: Act, bytes: &[u8]) {
+pub fn inject_fault(step: Step, bytes: &[u8]) {
     #[cfg(debug_assertions)]
-    deliberate::strike(act, bytes);
+    deliberate::inject_fault(step, bytes);
     #[cfg(not(debug_assertions))]
-    let _ = (act, bytes);
+    let _ = (step, bytes);
 }
 
 #[cfg(debug_assertions)]
 mod deliberate {
-    use super::Act;
+    use super::Step;
     use std::sync::OnceLock;
 
     pub fn mode() -> &'static str {
@@ -44,18 +44,18 @@ mod deliberate {
         MODE.get_or_init(|| std::env::var("FORKCHAT_FAULT").unwrap_or_default())
     }
 
-    pub fn strike(act: Act, bytes: &[u8]) {
+    pub fn inject_fault(step: Step, bytes: &[u8]) {
         if mode() != "deadly" {
             return;
         }
         let says = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        match act {
-            Act::Decoding if says("die in decoding") => panic!("as it was told"),
-            Act::Applying if says("die in applying") => panic!("as it was told"),
-            Act::Applying if says("spin in applying") => loop {
+        match step {
+            Step::Decoding if says("die in decoding") => panic!("an injected fault"),
+            Step::Applying if says("die in applying") => panic!("an injected fault"),
+            Step::Applying if says("spin in applying") => loop {
                 std::hint::spin_loop();
             },
-            Act::Rendering if says("die in rendering") => panic!("as it was told"),
+            Step::Rendering if says("die in rendering") => panic!("an injected fault"),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 //! begin, and how they go on.
 
 use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Record, RenderCache};
-use crate::faults::{Act, strike};
+use crate::faults::{Step, inject_fault};
 use crate::ipc::mutex::LockError;
 use crate::segment::{Entry, Place, Reader, Segment, Thread, Treatment};
 use forkchat_common::event::Stamp;
@@ -107,7 +107,7 @@ impl Replica {
                 Some(None) => log::error!("the record at {sequence} can't be read; it is skipped"),
                 Some(Some(record)) => {
                     self.segment.quarantine.enter(self.slot, Thread::Send, at(record.session));
-                    strike(Act::Applying, payload);
+                    inject_fault(Step::Applying, payload);
                     let stamp = Stamp { id, time };
                     deliveries.record(sequence);
                     let (cache, effects) = (&mut self.cache, &mut self.effects);

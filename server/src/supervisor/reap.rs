@@ -50,7 +50,7 @@ impl Supervisor {
                     if let (Some(pid), Some(death)) = (status.pid(), End::of(status))
                         && !self.log_process.has_ended(pid, death)
                     {
-                        self.bury(pid, death);
+                        self.handle_exit(pid, death);
                     }
                 }
                 Err(Errno::EINTR) => {}
@@ -78,7 +78,7 @@ impl Supervisor {
         }
     }
 
-    fn bury(&mut self, pid: Pid, death: End) {
+    fn handle_exit(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
         self.work.post.leave(slot, self.segment, Slot::JOURNAL);
         // What it said before it died counts.

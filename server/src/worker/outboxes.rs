@@ -5,7 +5,7 @@
 use super::outbox::{ALL, Outbox};
 use super::sockets::Sockets;
 use crate::chat::{CloseReason, Ending};
-use crate::faults::{Act, strike};
+use crate::faults::{Step, inject_fault};
 use crate::segment::{Checkpoint, Segment, Thread};
 use forkchat_common::by_cell::ByCell;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -175,7 +175,7 @@ impl Outboxes {
     pub fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
         let (turn_start, record, sendq) = (self.turn_start, self.record, self.sendq);
         self.deliveries += 1;
-        strike(Act::Rendering, bytes);
+        inject_fault(Step::Rendering, bytes);
         let is_sent_to =
             |outbox: &&mut Box<Outbox>| outbox.dropped.is_none() && outbox.resumes_at <= record;
         let Some(outbox) = self.table.get_mut(session).filter(is_sent_to) else { return };

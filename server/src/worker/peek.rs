@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::input::{Lines, PEEK_BYTES_MAX};
-use crate::faults::{Act, reads_first, strike};
+use crate::faults::{Step, inject_fault, reads_first};
 use crate::segment::{Place, Segment, Thread};
 use crate::sys::socket::{receive_memory, unread};
 use forkchat_common::ids::Slot;
@@ -89,7 +89,7 @@ fn decode(
 ) -> Lines {
     let (session, offset) = (connection.session, connection.consumed());
     segment.quarantine.enter(me, Thread::Receive, Place::Input { session, offset });
-    strike(Act::Decoding, bytes);
+    inject_fault(Step::Decoding, bytes);
     let mut lines = Lines::of(
         session,
         connection.protocol,

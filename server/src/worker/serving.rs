@@ -22,7 +22,7 @@ use super::taken_over::TakenOver;
 use super::timers::Timers;
 use super::udp::{UdpConfig, Verdict};
 use crate::chat::{CloseReason, Fact, Session, Transport};
-use crate::faults::{Act, strike};
+use crate::faults::{Step, inject_fault};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::proposer::{Proposer, fact_batch};
@@ -337,7 +337,7 @@ impl<S: Sockets> Serving<S> {
         let Segment { clock, quarantine, .. } = self.segment;
         let (session, offset) = udp.place_of(path);
         quarantine.enter(self.me, Thread::Send, Place::Input { session, offset });
-        strike(Act::Decoding, bytes);
+        inject_fault(Step::Decoding, bytes);
         let verdict = udp.receive(path, bytes, &self.replica.chat, clock.now(), clock.uptime());
         quarantine.leave(self.me, Thread::Send);
         match verdict {
