@@ -27,11 +27,14 @@
 //! | `resolution` | after an outage: did the lines in doubt arrive? |
 //! | `catch_up` | after an outage: what did others say? |
 //! | `keepalive` | lost datagrams and dead sessions over UDP |
+//! | `typed` | what a typed line will be for the server |
+//! | `ending` | `/quit`; which lines were not accepted |
 //! | `identity`, `known_names` | the user's nickname and rooms; names that can be completed |
 //! | `entry` | what the conversation asks to show |
 
 mod catch_up;
 mod deferred;
+mod ending;
 mod entry;
 mod identity;
 mod in_flight;
@@ -44,6 +47,7 @@ mod resolution;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 use crate::backoff::Backoff;
 use catch_up::CatchUp;
@@ -58,20 +62,18 @@ use identity::Identity;
 use in_flight::InFlight;
 use keepalive::Keepalive;
 use known_names::KnownNames;
-use line::{Line, Purpose, Request};
+use line::{Line, Purpose};
 use login::Login;
 use queue::Queue;
 use resolution::Resolution;
 use sending::WaitingDisplay;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use typed::as_server_reads;
 
 pub use entry::{DeliveryState, Entry, Received};
+pub use typed::{begins_with_slash, changes_identity, is_command};
 
-/// A person sees at most this many of the lines that were not sent. The others are counted.
-const UNDELIVERED_SHOWN_MAX: usize = 64;
-/// How long to wait for the answer to `/quit`.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait for lines to be accepted before leaving.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -506,78 +508,6 @@ impl Conversation {
         }
     }
 
-    /// Sends `/quit`. Ends at once if it was sent already, or there is no connection.
-    fn leave(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Ready | Phase::LoggingIn | Phase::RetryingNick(_) | Phase::Resolving => {
-                self.send_for("/quit", Purpose::Goodbye, now);
-                self.phase = Phase::Leaving(now + GOODBYE_TIMEOUT);
-            }
-            _ => self.end(),
-        }
-    }
-
-    /// Ends the conversation. It counts as failed if a line was not accepted; for a person only
-    /// lines that are still open count.
-    fn end(&mut self) {
-        if self.phase == Phase::Ended {
-            return;
-        }
-        let undelivered = if self.config.interactive { 0 } else { self.undelivered };
-        match self.unaccepted() + undelivered {
-            0 => {
-                self.phase = Phase::Ended;
-                self.push(Output::Close);
-                self.push(Output::End(Outcome::Done));
-            }
-            1 => self.fail("a line was not accepted".to_owned()),
-            count => self.fail(format!("{count} lines were not accepted")),
-        }
-    }
-
-    /// Ends the conversation as failed. Shows which lines are in doubt and which were never sent.
-    fn fail(&mut self, why: String) {
-        self.phase = Phase::Ended;
-        self.show_held_back();
-        let in_doubt: Vec<Line> =
-            std::mem::take(&mut self.in_doubt).into_iter().chain(self.in_flight.take()).collect();
-        self.show_undelivered(
-            in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()),
-            DeliveryState::InDoubt,
-        );
-        self.show_queue_as_not_sent();
-        self.push(Output::Close);
-        self.push(Output::End(Outcome::Failed(why)));
-    }
-
-    fn show_queue_as_not_sent(&mut self) {
-        let deferred = self.deferred.take();
-        self.queue.push_front(deferred);
-        let queued = self.queue.take();
-        self.show_undelivered(queued.iter().filter(|line| !line.is_quit()), DeliveryState::NotSent);
-    }
-
-    /// Shows lines that were not accepted. A filter names all of them. A person sees at most
-    /// [`UNDELIVERED_SHOWN_MAX`] and the number of the others.
-    fn show_undelivered<'l>(
-        &mut self,
-        lines: impl Iterator<Item = &'l Line>,
-        state: DeliveryState,
-    ) {
-        let mut more = 0;
-        for (number, line) in lines.enumerate() {
-            self.undelivered += 1;
-            if self.config.interactive && number >= UNDELIVERED_SHOWN_MAX {
-                more += 1;
-            } else {
-                self.show(line.entry(state));
-            }
-        }
-        if more > 0 {
-            self.notice(format!("and {more} more"));
-        }
-    }
-
     fn notice(&mut self, text: String) {
         self.show(Entry::Notice(text));
     }
@@ -589,31 +519,6 @@ impl Conversation {
     fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
-}
-
-/// A line as the server reads it. The server removes some characters, and what follows them may
-/// begin with a slash.
-fn as_server_reads(text: &str) -> String {
-    let mut read = String::new();
-    Charset::default().decode(text.as_bytes(), &mut read);
-    read
-}
-
-/// Whether the server sees a slash at the beginning of a line. Such a line is a command, or is
-/// refused, or begins with two slashes of which one is said.
-pub fn begins_with_slash(text: &str) -> bool {
-    let read = as_server_reads(text);
-    literal(&read) != read
-}
-
-/// Whether the server executes or refuses a line instead of saying it.
-pub fn is_command(text: &str) -> bool {
-    !matches!(parse(&as_server_reads(text)), Ok(None | Some(Input::Text { .. })))
-}
-
-/// Whether a line may change the user's nickname or current room, or end the conversation.
-pub fn changes_identity(text: &str) -> bool {
-    Request::of(text).is_some_and(|request| request.changes_identity())
 }
 
 /// The system's error message without its number, with a hint where one helps.
