@@ -32,6 +32,9 @@ pub(super) struct Outgoing<S> {
     /// Of records before this nothing is delivered: a worker that takes over must apply them, and no
     /// session must receive anything again.
     muted_before: Sequence,
+    /// While a worker takes over: all output of the records before this is sent, but for that of the
+    /// sessions that have an outbox from the beginning.
+    flushed_before: Sequence,
 }
 
 impl<S: Sockets> Outgoing<S> {
@@ -49,12 +52,20 @@ impl<S: Sockets> Outgoing<S> {
             challenged: Vec::new(),
             record: Sequence(0),
             muted_before: Sequence(0),
+            flushed_before: Sequence(0),
         }
     }
 
-    /// Nothing is delivered of records before this.
-    pub fn mute_before(&mut self, sequence: Sequence) {
-        self.muted_before = sequence;
+    /// A takeover begins: the outboxes are those of the predecessor's sessions. Nothing is delivered
+    /// of records before `muted_before`, and a session without an outbox that was opened before
+    /// `flushed_before` is over, and was sent everything.
+    pub fn begin_takeover(&mut self, muted_before: Sequence, flushed_before: Sequence) {
+        (self.muted_before, self.flushed_before) = (muted_before, flushed_before);
+    }
+
+    /// Everything up to the tail is applied.
+    pub fn end_takeover(&mut self) {
+        (self.muted_before, self.flushed_before) = (Sequence(0), Sequence(0));
     }
 
     /// Carries out the effects of the record that was just applied, and relieves the outboxes that
@@ -67,7 +78,9 @@ impl<S: Sockets> Outgoing<S> {
     fn carry_out_one(&mut self, effect: Effect) {
         let me = self.me;
         match effect {
-            Effect::Reachable { session, slot, path } if slot == me => {
+            Effect::Reachable { session, slot, path }
+                if slot == me && self.outboxes.has(session) =>
+            {
                 self.sockets.add_peer(session, path);
             }
             Effect::Closed { session, slot, ending } if slot == me => {
@@ -78,7 +91,9 @@ impl<S: Sockets> Outgoing<S> {
             Effect::ListGoesOn { session, slot, list, parts } if slot == me => {
                 self.lists.insert(session, list, parts);
             }
-            Effect::Challenge { session } => self.challenged.push(session),
+            Effect::Challenge { session } if self.record >= self.flushed_before => {
+                self.challenged.push(session);
+            }
             Effect::AddressExceeded(address)
                 if self.wakes.is_own() && self.record >= self.muted_before =>
             {
@@ -126,7 +141,8 @@ impl<S: Sockets> Deliveries for Outgoing<S> {
     }
 
     fn opened(&mut self, session: SessionId, slot: Slot) {
-        if slot == self.me {
+        let is_over = self.record < self.flushed_before && !self.outboxes.has(session);
+        if slot == self.me && !is_over {
             self.outboxes.open(session);
         }
     }

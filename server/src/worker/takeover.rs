@@ -128,7 +128,8 @@ impl<S: Sockets> Takeover<S> {
     /// Makes the outboxes of all sessions that may have something to be written, each with the
     /// place from which it is rendered.
     fn resume_outputs(&mut self) {
-        let mut muted_before = self.serving.segment.cursors.flushed_through(self.serving.me);
+        let flushed_before = self.serving.segment.cursors.flushed_through(self.serving.me);
+        let mut muted_before = flushed_before;
         for (session, _) in self.known.clone() {
             if self.serving.replica.chat.session(session).is_none()
                 && self.serving.replica.chat.was_opened(session)
@@ -172,7 +173,7 @@ impl<S: Sockets> Takeover<S> {
             }
             muted_before = muted_before.min(self.resume_output(session, |offset| offset));
         }
-        self.serving.outgoing.mute_before(muted_before);
+        self.serving.outgoing.begin_takeover(muted_before, flushed_before);
     }
 
     /// Makes one outbox, and returns from where on it is rendered. `taken` tells how many bytes
@@ -221,7 +222,7 @@ impl<S: Sockets> Takeover<S> {
                 .cursors
                 .publish_read(self.serving.me, self.serving.replica.position());
         }
-        self.serving.outgoing.mute_before(Sequence(0));
+        self.serving.outgoing.end_takeover();
         self.serving.segment.heartbeats.end_turn(self.serving.me, Thread::Send);
         records
     }
@@ -473,6 +474,26 @@ mod tests {
         worker.turn();
         assert_eq!(worker.outgoing.sockets.finished, [(ended, Ending::Finish)]);
         assert_eq!(open_udp(&mut worker, 3).cell(), ended.cell());
+    }
+
+    #[test]
+    fn a_udp_session_that_is_over_receives_nothing_again_when_another_session_lags() {
+        let mut predecessor = join(new_log(), FakeSockets::deaf());
+        // Its output waits in its outbox from the beginning.
+        let lagging = open(&mut predecessor, 0);
+        predecessor.outgoing.sockets.write_max = usize::MAX;
+        let ended = open_udp(&mut predecessor, 2);
+        says_over_udp(&mut predecessor, 2, b"/quit\n");
+        let received = predecessor.outgoing.sockets.heard(ended).to_vec();
+        let answers = predecessor.outgoing.sockets.answers.len();
+        assert!(!received.is_empty());
+        assert_eq!(predecessor.outgoing.sockets.heard(lagging), b"");
+        let mut worker = successor(predecessor, &[lagging]);
+        worker.turn();
+        let sockets = &worker.outgoing.sockets;
+        assert_eq!(sockets.heard(ended), received);
+        assert_eq!(sockets.answers.len(), answers, "no challenge is sent again");
+        assert!(!sockets.heard(lagging).is_empty());
     }
 
     #[test]
