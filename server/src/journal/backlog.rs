@@ -249,6 +249,13 @@ impl Backlog {
         }
     }
 
+    /// Drops everything that waits to be stored: there is no data directory.
+    pub fn discard(&self) {
+        let mut inner = self.lock();
+        inner.entries.clear();
+        (inner.wants_topics, inner.lost_topics) = (false, None);
+    }
+
     /// What was taken could not be stored: it waits, but for what was given up meanwhile.
     pub fn not_stored(&self, entries: Vec<Entry>) {
         let mut inner = self.lock();

@@ -20,8 +20,9 @@ const NEW_NAME: &str = "sequences.new";
 const AHEAD: u64 = 1 << 28;
 /// The same when the server ends: what the workers still append then is far less.
 const AHEAD_AT_END: u64 = 1 << 20;
-/// No clock is that wrong: more is no sequence.
-const SEQUENCE_MAX: u64 = 1 << 62;
+/// No clock is that wrong: more is no sequence. The word that names the published snapshot has room
+/// for twice as much.
+const SEQUENCE_MAX: u64 = 1 << 60;
 
 /// The sequence that no earlier run with this data directory has come to; `None` if none is known.
 /// For the start of a server.
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_no_sequence_is_refused() {
         let home = Home::new();
-        for text in ["", "x", "-1", "9223372036854775808", "1 2", &"1".repeat(100_000)] {
+        for text in ["", "x", "-1", "1152921504606846976", "1 2", &"1".repeat(100_000)] {
             fs::write(home.0.join(FILE_NAME), text).unwrap();
             assert_eq!(used(&home.0).unwrap_err().kind(), ErrorKind::InvalidData, "{text:.20}");
         }

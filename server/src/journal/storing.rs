@@ -109,9 +109,11 @@ impl Storing {
                 std::thread::sleep(self.until_next_try().min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
+            // Asked first: nothing is added once the backlog is closing.
+            let is_closing = self.backlog.is_closing();
             let is_all_stored = self.backlog.is_empty()
                 && (self.backlog.gap().is_none() || self.data_dir.is_none());
-            if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
+            if is_closing && is_all_stored && !self.backlog.is_closed() {
                 self.note_sequences(Ahead::end);
                 // Which brings everything into the one file.
                 if let Some(Err(error)) = self.store.take().map(Store::close) {
@@ -150,8 +152,9 @@ impl Storing {
         let run = self.segment.log.first();
         let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
+        let topics = store.topics(EMPTY_ROOMS_MAX)?;
         self.note_loss(&store)?;
-        self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
+        self.backlog.found_topics(topics);
         self.segment.doorbells.get(self.me).ring();
         self.store = Some(store);
         self.sequences = Some(Ahead::new(data_dir));
@@ -163,6 +166,8 @@ impl Storing {
     fn close_what_was_taken_away(&mut self) {
         let Some(tampered) = self.store.as_ref().and_then(Store::tampered) else { return };
         log::warn!("{tampered}; the history is opened again");
+        // Without the database's lock another server may use the directory.
+        self.sequences = None;
         if let Some(store) = self.store.take() {
             store.rescue(&tampered);
         }
@@ -193,7 +198,10 @@ impl Storing {
     }
 
     fn store_some(&mut self) -> Result<(), StoreError> {
-        let Some(store) = &mut self.store else { return Ok(()) };
+        let Some(store) = &mut self.store else {
+            self.backlog.discard();
+            return Ok(());
+        };
         // Those that the entries change are stored after them.
         if let Some(topics) = self.backlog.take_lost_topics()
             && let Err(error) = store.store_topics(&topics)
@@ -352,6 +360,18 @@ mod tests {
     const JOURNAL: Slot = Slot::at(0);
     const QUOTA: Quota = Quota { lines_max: 100, bytes_max: 1 << 20 };
 
+    fn new_storing(data_dir: Option<&Path>) -> (&'static Segment, Storing) {
+        let segment = Segment::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 1,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
+        let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
+        (segment, Storing::new(segment, JOURNAL, backlog, data_dir, QUOTA))
+    }
+
     /// Waits for something that the storing thread does.
     fn until(what: &str, mut is_done: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -365,15 +385,8 @@ mod tests {
     /// Returns the run and the gap's end when the storing thread says that it has stored
     /// everything.
     fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
-        let segment = Segment::create(Geometry {
-            ring_bytes: 1 << 16,
-            slots: 1,
-            sessions_max: 1,
-            snapshot_bytes_max: 8,
-        })
-        .unwrap();
-        let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
-        let mut storing = Storing::new(segment, JOURNAL, backlog.clone(), data_dir, QUOTA);
+        let (segment, mut storing) = new_storing(data_dir);
+        let backlog = storing.backlog.clone();
         let (run, gap_end) = (segment.log.first(), Sequence(segment.log.first().0 + 100));
         // It answers when it has stored what there was to store in this turn: what is noted behind
         // that is not in it.
@@ -418,17 +431,11 @@ mod tests {
 
     /// A log, and a storing thread that has stored three lines there.
     fn has_stored(home: &Home) -> (&'static Segment, Storing) {
-        let segment = Segment::create(Geometry {
-            ring_bytes: 1 << 16,
-            slots: 1,
-            sessions_max: 1,
-            snapshot_bytes_max: 8,
-        })
-        .unwrap();
-        let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
-        let mut storing = Storing::new(segment, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
+        let (segment, mut storing) = new_storing(Some(&home.0));
         storing.turn();
-        backlog.add(&mut (1..=3).map(|place| line(segment.log.first().0 + place)).collect());
+        storing
+            .backlog
+            .add(&mut (1..=3).map(|place| line(segment.log.first().0 + place)).collect());
         storing.turn();
         (segment, storing)
     }
@@ -690,5 +697,14 @@ mod tests {
     #[test]
     fn where_nothing_is_kept_no_gap_holds_up_the_journals_end() {
         ends_with_a_gap(None);
+    }
+
+    #[test]
+    fn without_a_data_directory_nothing_waits_to_be_stored() {
+        let (_, mut storing) = new_storing(None);
+        storing.backlog.want_topics();
+        storing.backlog.add(&mut vec![line(1), line(2)]);
+        storing.turn();
+        assert!(storing.backlog.is_empty() && storing.backlog.oldest().is_none());
     }
 }
