@@ -291,6 +291,26 @@ mod tests {
     }
 
     #[test]
+    fn a_last_command_without_a_line_end_is_answered_before_the_session_ends() {
+        let (mut chat, mut told) = (Chat::default(), Told::default());
+        let peer = "127.0.0.1:1".parse().unwrap();
+        apply(&mut chat, &mut told, 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
+        apply(&mut chat, &mut told, 2, Fact::LineBegins(b"/history 3"));
+        apply(&mut chat, &mut told, 3, Fact::Closed(CloseReason::EndOfInput));
+        assert!(chat.is_waiting(ME));
+        told.0.clear();
+        let (name, _) = chat.requests().next().unwrap();
+        let part = Part::History(HistoryPart {
+            after: RecordId::ZERO,
+            lines: &[],
+            end: PartEnd::Since(RecordId::ZERO),
+        });
+        apply(&mut chat, &mut told, 4, Fact::Answer(Answer { request: name, part }));
+        assert_eq!(told.0, "* no earlier lines of #lobby are stored\n");
+        assert!(chat.session(ME).is_none());
+    }
+
+    #[test]
     fn what_waits_is_bounded_and_a_session_that_ends_is_forgotten() {
         let (mut chat, mut told) = asked();
         for at in 3..6 {

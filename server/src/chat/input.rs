@@ -128,8 +128,16 @@ impl Chat {
             return waiting.end_input();
         }
         self.arrive(id, out);
+        self.finish_input(id, out);
+    }
+
+    /// Executes an unfinished line, and closes the session when its answer is complete.
+    fn finish_input<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         self.end_unfinished_line(id, out);
-        self.close(id, CloseReason::EndOfInput, out);
+        match self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
+            Some(waiting) => waiting.end_input(),
+            None => self.close(id, CloseReason::EndOfInput, out),
+        }
     }
 
     /// Whether a session's input has to wait.
@@ -156,8 +164,7 @@ impl Chat {
             }
         }
         if has_input_ended {
-            self.end_unfinished_line(id, out);
-            self.close(id, CloseReason::EndOfInput, out);
+            self.finish_input(id, out);
         }
     }
 
