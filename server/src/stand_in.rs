@@ -147,7 +147,7 @@ impl Reserve {
         if word_now == word(self.me, APPOINTED) {
             self.do_duty();
         } else if word_now == word(self.me, DISMISSED) {
-            self.duty = None;
+            (self.duty, self.begin_at) = (None, None);
             post.word.store(VACANT, Ordering::Release);
         }
     }
@@ -157,7 +157,7 @@ impl Reserve {
             && self.begin_at.is_none_or(|at| Instant::now() >= at)
         {
             match (post.begin)() {
-                Ok(duty) => self.duty = Some(duty),
+                Ok(duty) => (self.duty, self.begin_at) = (Some(duty), None),
                 Err(error) => {
                     log::error!("cannot stand in for the journal: {error}; trying again");
                     self.begin_at = Some(Instant::now() + AGAIN);
@@ -169,9 +169,13 @@ impl Reserve {
         }
     }
 
-    /// How long the worker may sleep for it.
+    /// How long the worker may sleep until the duty's next turn, or the next attempt to begin it.
     pub fn patience(&self) -> Duration {
-        self.duty.as_ref().map_or(Duration::MAX, |duty| duty.patience())
+        match (&self.duty, self.begin_at) {
+            (Some(duty), _) => duty.patience(),
+            (None, Some(at)) => at.saturating_duration_since(Instant::now()),
+            (None, None) => Duration::MAX,
+        }
     }
 }
 
@@ -190,6 +194,19 @@ mod tests {
         fn patience(&self) -> Duration {
             Duration::ZERO
         }
+    }
+
+    #[test]
+    fn a_duty_that_cannot_begin_is_tried_again_though_nothing_wakes_the_worker() {
+        let post = Post::new(Box::leak(Box::default()), Arc::new(|| Err("no memory".to_owned())));
+        let mut worker = Reserve::new(Slot::at(0), Some(post.clone()));
+        assert_eq!(worker.patience(), Duration::MAX);
+        post.appoint(Slot::at(0));
+        worker.turn();
+        assert!(worker.patience() <= AGAIN);
+        post.dismiss();
+        worker.turn();
+        assert_eq!((worker.patience(), post.holder()), (Duration::MAX, None));
     }
 
     #[test]

@@ -108,6 +108,10 @@ impl Watchdog {
     /// Another process is in this slot.
     pub fn forget(&mut self, slot: Slot) {
         self.slots[slot.index()] = SlotWatch::default();
+        // A lock that its owner's death left locked is not held by the successor.
+        if self.lock.seen.is_some_and(|(holder, ..)| holder.owner == slot.index() as u32) {
+            self.lock = Watch::default();
+        }
     }
 
     /// Whether the next look is one: a moment has passed since the last.
@@ -429,6 +433,25 @@ mod tests {
         assert_eq!(of_looks[..3], expected);
         assert!(of_looks[3..8].iter().all(Vec::is_empty), "{of_looks:?}");
         assert_eq!(of_looks[8], expected[0], "after two seconds again");
+    }
+
+    #[test]
+    fn a_successor_is_not_blamed_for_the_lock_that_its_predecessor_died_with() {
+        let segment = segment();
+        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
+        let _held = segment.log.hold_lock(Slot::at(1));
+        for millis in (0..4_000).step_by(250) {
+            live(segment);
+            if millis == 1_000 {
+                watchdog.forget(Slot::at(1));
+            }
+            let now = start + Duration::from_millis(millis);
+            let verdict = watchdog.look(segment, &ALIVE, |_| None, now);
+            assert_eq!(verdict.is_some(), millis == 3_000, "after {millis} ms: {verdict:?}");
+            if verdict.is_some() {
+                return;
+            }
+        }
     }
 
     #[test]

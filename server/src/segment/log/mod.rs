@@ -69,6 +69,9 @@ use zerocopy::FromBytes;
 pub const BLOCK_BYTES: usize = 64;
 /// Words in a block.
 const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
+/// How long a new process waits for the lock. The watchdog kills a process that keeps it, after 20 s
+/// if that process gets no CPU.
+const JOIN_WAIT: Duration = Duration::from_secs(30);
 /// Words in front of a record's payload.
 const RECORD_HEADER_WORDS: usize = 3;
 /// The smallest ring: a batch, a sixteenth of it, must hold what one session may send at a time.
@@ -192,7 +195,7 @@ impl Log {
     /// Begins the life of a process in `slot`: sets the slot's cursor to the published snapshot's
     /// sequence, and returns that snapshot.
     pub(super) fn join(&self, slot: Slot) -> Result<Published, LockError> {
-        let _guard = self.lock(slot, Duration::from_secs(10))?;
+        let _guard = self.lock(slot, JOIN_WAIT)?;
         self.cursors.use_slot(slot);
         let published = self.published.load();
         step();
