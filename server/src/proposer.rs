@@ -121,10 +121,11 @@ impl<T> Proposer<T> {
             // ring; and the process that holds it may be asleep.
             appended = log.append(self.me, &self.batch, clock.now());
             log.ring_behind();
+            // If only the lock was held this time, there may be room by now, and nobody rings.
+            self.waits_for_room = appended == Err(AppendError::Full);
         }
         match appended {
             Ok(range) => {
-                self.waits_for_room = false;
                 log.ring_far_behind();
                 Some(range.end)
             }

@@ -522,8 +522,11 @@ impl<S: Sockets> Serving<S> {
         let Some(udp) = &self.outgoing.udp else { return };
         let silent = udp.silent(&self.replica.chat, self.segment.clock.uptime());
         let is_empty = udp.is_empty();
-        for (session, since) in silent {
-            self.propose_fact(session, Fact::Silent { since });
+        // While the ring is full they stay silent, and are found again by the next check.
+        if self.takes_input() {
+            for (session, since) in silent {
+                self.propose_fact(session, Fact::Silent { since });
+            }
         }
         if !is_empty {
             self.set_timer(SILENCE_CHECK, Timer::Silence);

@@ -205,16 +205,20 @@ impl MainThread {
                 Notice::Over(session) => self.serving.sockets().ended(session),
             }
         }
-        for Datagram { path, bytes } in self.datagrams.try_iter().take(BATCH) {
+        for _ in 0..BATCH {
+            if !self.serving.takes_input() {
+                break;
+            }
+            let Ok(Datagram { path, bytes }) = self.datagrams.try_recv() else { break };
             self.serving.accept(Input::Datagram { path, bytes });
         }
     }
 
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
         let bell = self.segment.doorbells.get(self.me);
-        let asleep = self
-            .serving
-            .fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());
+        let asleep = self.serving.fall_asleep(bell, |serving| {
+            !self.notices.is_empty() || serving.takes_input() && !self.datagrams.is_empty()
+        });
         let again = self.serving.sockets().again().min(self.supervisor.again());
         let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(again))));
         self.serving.wake_up(bell, asleep);

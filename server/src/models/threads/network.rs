@@ -22,7 +22,7 @@ use nix::sys::epoll::Epoll;
 use nix::sys::socket::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 use threadpool::ThreadPool;
 
@@ -64,8 +64,8 @@ pub(super) struct Network {
     /// Connections that are rejected.
     pub rejecting: Rejecting,
     is_drained: bool,
-    /// The operator knows that the system gives no threads.
-    is_trouble_told: bool,
+    /// The system gave no threads, and is not asked again before this.
+    retry_threads_at: Option<Instant>,
 }
 
 struct Stream {
@@ -103,7 +103,7 @@ impl Network {
             open: 0,
             rejecting: Rejecting::new(rejected_max),
             is_drained: false,
-            is_trouble_told: false,
+            retry_threads_at: None,
         }
     }
 
@@ -139,7 +139,10 @@ impl Network {
 
     /// Those whose output may be tried again: for want of threads, or if `udp_takes_more`.
     pub fn take_blocked(&mut self, udp_takes_more: bool) -> Vec<SessionId> {
-        let mut blocked = std::mem::take(&mut self.starved);
+        let mut blocked = Vec::new();
+        if self.may_ask_for_threads() {
+            blocked.append(&mut self.starved);
+        }
         if udp_takes_more && let Some(udp) = &mut self.udp {
             blocked.append(&mut udp.take_blocked());
         }
@@ -149,7 +152,9 @@ impl Network {
     /// In what time at the latest to try again what failed for want of threads, and to look after
     /// the connections that are rejected.
     pub fn again(&self) -> Duration {
-        let threads = if self.starved.is_empty() { Duration::MAX } else { THREADS_AGAIN };
+        let retry_at = self.retry_threads_at.filter(|_| !self.starved.is_empty());
+        let threads =
+            retry_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         threads.min(self.rejecting.next_look())
     }
 
@@ -164,15 +169,26 @@ impl Network {
         // The queued ones first: a thread that takes a job counts it as active before it no longer
         // counts it as queued, so none is left out.
         let queued = self.pool.queued_count();
+        // The pool counts with sequentially consistent additions, but reads its counters relaxed.
+        fence(Ordering::Acquire);
         let needed = queued + self.pool.active_count() + more;
         let missing = needed.saturating_sub(self.pool.max_count());
-        let has_threads =
-            missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
-        if !has_threads && !self.is_trouble_told {
+        if missing == 0 {
+            return true;
+        }
+        if !self.may_ask_for_threads() {
+            return false;
+        }
+        let has_threads = self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
+        if !has_threads && self.retry_threads_at.is_none() {
             log::warn!("cannot start more threads; new connections wait, the others go on");
         }
-        self.is_trouble_told = !has_threads;
+        self.retry_threads_at = (!has_threads).then(|| Instant::now() + THREADS_AGAIN);
         has_threads
+    }
+
+    fn may_ask_for_threads(&self) -> bool {
+        self.retry_threads_at.is_none_or(|at| Instant::now() >= at)
     }
 
     fn grow_by(&mut self, threads: usize) -> bool {
