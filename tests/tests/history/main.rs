@@ -3,6 +3,7 @@
 mod answers;
 mod damage;
 mod file_size;
+mod not_kept;
 mod restarts;
 
 use forkchat_tests::processes::{cpu_of, has_ended};
