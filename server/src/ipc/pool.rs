@@ -14,15 +14,17 @@
 //! while results are waited for within
 //! [`LOOK_AGAIN`]. Between such calls, the remaining processes do the jobs.
 
+mod error;
+
+pub use error::{ApplyError, JobError};
+
 use super::event_count::LOOK_AGAIN;
 use super::joinable_queue::{JoinableQueue, PutError, TASK_BYTES_MAX, Taken};
-use super::mutex::LockError;
 use super::process::{End, Process};
 use crate::sys::process::set_name;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,36 +68,6 @@ pub struct Results<'p, J, R, I> {
 /// A job that was given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ticket(u64);
-
-/// Why there is no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobError {
-    /// The function panicked; with what it said.
-    Panicked(String),
-    /// The process that did it died.
-    Died(End),
-    /// The result is longer than [`TASK_BYTES_MAX`].
-    TooLong,
-    /// The pool was terminated before it was done.
-    Terminated,
-    /// There is no such job, or its result was given back before.
-    Unknown,
-    /// It wasn't taken.
-    NotTaken(ApplyError),
-    /// No process of the pool is left, and the system gives no other.
-    NoProcess(io::ErrorKind),
-}
-
-/// Why a job isn't taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApplyError {
-    /// The pool is closed or terminated.
-    Closed,
-    /// The job is longer than [`TASK_BYTES_MAX`].
-    TooLong,
-    /// The queue's lock can't be had: a mistake in the program.
-    Lock(LockError),
-}
 
 /// What can go wrong in the process that does a job and goes on.
 #[derive(Serialize, Deserialize)]
@@ -370,37 +342,6 @@ where
         Some(ticket.map_err(JobError::NotTaken).and_then(|ticket| self.pool.get(ticket)))
     }
 }
-
-impl fmt::Display for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JobError::Panicked(message) => write!(f, "the job panicked: {message}"),
-            JobError::Died(end) => write!(f, "the process that did the job {end}"),
-            JobError::TooLong => write!(f, "the result is longer than {TASK_BYTES_MAX} bytes"),
-            JobError::Terminated => f.write_str("the pool was terminated before the job was done"),
-            JobError::Unknown => {
-                f.write_str("there is no such job, or its result was given back before")
-            }
-            JobError::NoProcess(kind) => {
-                write!(f, "no process is left to do the job, and no other can be started: {kind}")
-            }
-            JobError::NotTaken(why) => why.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ApplyError::Closed => f.write_str("the pool is closed"),
-            ApplyError::TooLong => write!(f, "the job is longer than {TASK_BYTES_MAX} bytes"),
-            ApplyError::Lock(error) => write!(f, "the jobs' queue can't be used: {error}"),
-        }
-    }
-}
-
-impl Error for JobError {}
-impl Error for ApplyError {}
 
 impl<J, R> fmt::Debug for Pool<J, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
