@@ -25,26 +25,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How much of the log is applied in one turn, in blocks, and no more than a sixteenth of the ring.
+/// The most blocks of the log that one turn applies; also no more than a sixteenth of the ring.
 const TURN_BLOCKS: u64 = 4_096;
-/// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a
-/// successor has no more than that to replay.
+/// A snapshot is made after an eighth of the ring, and at the latest after this many blocks: a new
+/// process then has no more than that to replay.
 const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
-/// None is made after fewer blocks,
+/// No snapshot is made after fewer blocks than this.
 const SNAPSHOT_BLOCKS_MIN: u64 = 2_048;
-/// nor after less of the log than so many times the size of the last one: a process that begins has
-/// both to read, and making one costs its size.
+/// Nor is one made before the log has grown by this many times the size of the last snapshot: a new
+/// process has to read both, and making a snapshot costs time proportional to its size.
 const SNAPSHOT_SIZES: u64 = 2;
-/// It is never rung for a line, so it looks by itself.
+/// The longest sleep. No process wakes the journal for a line, so it polls the log.
 const SLEEP_MILLIS: u16 = 500;
-/// That lines are given up is told the operator no oftener.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
-/// The operator is told that the storing thread hangs when it has been at one turn for so long.
-const HANGS: Duration = Duration::from_secs(3);
-/// As long as a snapshot waits to be published, or a question for its turn.
+/// The shortest time between two warnings that lines are dropped.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// When the storing thread's turn has lasted this long, the operator is warned that it hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(3);
+/// The longest sleep while a snapshot waits to be published or a request waits for its answer.
 const SLEEP_MILLIS_WAITING: u16 = 20;
 
-/// The journal's copy of the state, its snapshots, and what it still has to append.
+/// The reading thread's state: the copy of the chat state, the snapshots, and what the journal
+/// still has to append.
 #[derive(Debug)]
 pub struct Journal {
     segment: &'static Segment,
@@ -55,37 +56,38 @@ pub struct Journal {
     rate_limit: RateLimit,
     replica: Replica,
     snapshots: SnapshotWriter,
-    /// The size of the last one made, in blocks.
+    /// The size of the last snapshot that was made, in blocks.
     snapshot_blocks: u64,
-    gathered: Gathered,
+    collected: Collected,
     backlog: Arc<Backlog>,
-    /// Of earlier runs, not yet in the log.
+    /// Topics of earlier runs that are not in the log yet.
     topics: Option<Vec<Topic>>,
-    /// The requests that are open.
+    /// The requests that are not answered completely yet.
     pending: BTreeMap<RecordId, Pending>,
     proposer: Proposer<Proposed>,
-    /// Lines were given up since the operator was told so.
-    is_giving_up: bool,
-    told_at: Option<Instant>,
-    /// The operator was told that the storing thread hangs.
+    /// Lines were dropped since the last warning.
+    has_unreported_drops: bool,
+    warned_at: Option<Instant>,
+    /// The operator was warned that the storing thread hangs.
     is_hanging: bool,
 }
 
-/// What applying records leaves to be done. The journal serves no session.
+/// Collects what the records that were applied cause: entries to store, and workers to wake. The
+/// journal serves no session.
 #[derive(Debug, Default)]
-struct Gathered {
+struct Collected {
     entries: Vec<Entry>,
-    /// The position of the record that is applied.
+    /// The position of the record that is being applied.
     position: Sequence,
-    /// Lines too, and not only topics.
+    /// Whether lines are stored. Topics always are.
     keeps_lines: bool,
-    /// Whether records of its own are applied: then it is the one who wakes the workers that have
-    /// somebody to tell.
+    /// Whether records that the journal appended are being applied: then the journal wakes the
+    /// workers whose sessions receive output from them.
     wakes: bool,
     slots: BTreeSet<Slot>,
 }
 
-impl Deliveries for Gathered {
+impl Deliveries for Collected {
     fn record(&mut self, at: Sequence) {
         self.position = at;
     }
@@ -101,8 +103,8 @@ impl Deliveries for Gathered {
     }
 }
 
-impl Gathered {
-    fn carry_out(&mut self, effect: Effect) {
+impl Collected {
+    fn collect(&mut self, effect: Effect) {
         let Effect::Keep(entry) = effect else { return };
         let position = self.position;
         self.entries.push(match entry {
@@ -130,7 +132,7 @@ impl Gathered {
 }
 
 impl Journal {
-    /// Begins a life in slot `me`: takes the published snapshot, to go on from there.
+    /// Starts in slot `me` from the published snapshot.
     pub fn join(
         segment: &'static Segment,
         me: Slot,
@@ -147,19 +149,22 @@ impl Journal {
             replica: Replica::join(segment, me)?,
             snapshots: SnapshotWriter::new(&segment.snapshots, &segment.log, me),
             snapshot_blocks: 0,
-            gathered: Gathered { keeps_lines: config.quota.lines_max > 0, ..Gathered::default() },
+            collected: Collected {
+                keeps_lines: config.quota.lines_max > 0,
+                ..Collected::default()
+            },
             backlog,
             topics: None,
             pending: BTreeMap::new(),
             proposer: Proposer::new(segment, me),
-            is_giving_up: false,
-            told_at: None,
+            has_unreported_drops: false,
+            warned_at: None,
             is_hanging: false,
         })
     }
 
-    /// Begins the run: what the state machine reads of the configuration is in the log before any
-    /// session is.
+    /// Begins the run: records the part of the configuration that the chat state needs, before any
+    /// session exists.
     pub fn begin(&mut self) {
         while !self.is_configured() {
             self.segment.heartbeats.begin_turn(self.me, Thread::Send);
@@ -168,13 +173,14 @@ impl Journal {
         }
     }
 
-    /// Runs until the server ends and everything that was said is stored.
+    /// Runs until the server ends and everything is stored.
     pub fn run(&mut self) {
         while !self.has_finished() {
             self.sleep();
             self.segment.heartbeats.begin_turn(self.me, Thread::Send);
             self.segment.heartbeats.answer(self.me, Thread::Send);
-            // The storing thread may wait for its disk as long as that takes.
+            // The storing thread may wait for the disk for any length of time, so this thread
+            // answers for it.
             self.segment.heartbeats.answer(self.me, Thread::Receive);
             self.turn();
             self.segment.heartbeats.end_turn(self.me, Thread::Send);
@@ -188,23 +194,23 @@ impl Journal {
         self.backlog.is_closed()
     }
 
-    /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and
-    /// publishes a snapshot if it is time.
+    /// Applies new records, hands entries to the storing thread, appends what the journal has to
+    /// append, and makes or publishes a snapshot if it is time.
     pub fn turn(&mut self) {
-        self.gathered.wakes = self.proposer.awaits_records();
+        self.collected.wakes = self.proposer.awaits_records();
         self.replica.apply(
             TURN_BLOCKS.min(self.segment.geometry.batch_blocks_max()),
-            &mut self.gathered,
-            |gathered, effects| {
-                effects.for_each(|effect| gathered.carry_out(effect));
+            &mut self.collected,
+            |collected, effects| {
+                effects.for_each(|effect| collected.collect(effect));
             },
         );
         self.segment.cursors.publish_read(self.me, self.replica.position());
-        std::mem::take(&mut self.gathered.slots)
+        std::mem::take(&mut self.collected.slots)
             .into_iter()
             .for_each(|slot| self.segment.doorbells.ring(slot));
-        self.settle();
-        self.hand_on();
+        self.handle_applied();
+        self.hand_over_entries();
         self.restore_topics();
         self.configure();
         self.follow_clock();
@@ -213,23 +219,25 @@ impl Journal {
         self.make_snapshot();
     }
 
-    /// What is to be stored goes to the storing thread; what it couldn't store in time is given up.
-    fn hand_on(&mut self) {
+    /// Hands new entries to the storing thread, and drops those that it couldn't store in time.
+    fn hand_over_entries(&mut self) {
         if self.backlog.wants_topics() {
-            self.backlog.give_topics(self.topics_now());
+            self.backlog.give_topics(self.current_topics());
         }
-        let settled = self.settled();
-        self.gathered.entries.retain(|entry| entry.position() > settled);
-        self.backlog.add(&mut self.gathered.entries);
-        let given_up = self.backlog.give_up_before(self.held_from());
-        self.is_giving_up |= given_up > 0 && self.stores;
+        let done_through = self.done_through();
+        self.collected.entries.retain(|entry| entry.position() > done_through);
+        self.backlog.add(&mut self.collected.entries);
+        let dropped = self.backlog.drop_before(self.keep_from());
+        self.has_unreported_drops |= dropped > 0 && self.stores;
         let oldest = self.backlog.oldest();
-        if self.is_giving_up && self.told_at.is_none_or(|told_at| told_at.elapsed() > TELL_AGAIN) {
+        if self.has_unreported_drops
+            && self.warned_at.is_none_or(|warned_at| warned_at.elapsed() > WARN_INTERVAL)
+        {
             let skipped = self.backlog.tally().skipped.load(Ordering::Relaxed);
             log::warn!(
                 "lines are not stored fast enough: {skipped} are missing from the history so far, the chat goes on; a larger --ring holds more"
             );
-            (self.is_giving_up, self.told_at) = (false, Some(Instant::now()));
+            (self.has_unreported_drops, self.warned_at) = (false, Some(Instant::now()));
         }
         self.backlog.tally().waiting.store(self.backlog.waiting(), Ordering::Relaxed);
         self.watch_storing();
@@ -237,10 +245,10 @@ impl Journal {
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
     }
 
-    /// Tells the operator when the storing thread begins to hang, and when it goes on. It can't do
+    /// Warns the operator when the storing thread begins to hang, and when it goes on. It can't do
     /// that itself.
     fn watch_storing(&mut self) {
-        let is_hanging = self.backlog.at_work_for() > HANGS;
+        let is_hanging = self.backlog.at_work_for() > HANGS_AFTER;
         match (std::mem::replace(&mut self.is_hanging, is_hanging), is_hanging) {
             (false, true) => {
                 log::warn!(
@@ -252,17 +260,17 @@ impl Journal {
         }
     }
 
-    /// Up to here nothing is left to be stored. Whoever begins at a snapshot reads again what is
-    /// behind it: what a predecessor gave up is counted, and isn't counted again. A stand-in goes
-    /// by the tally for what is stored, too; a journal asks the database, and stores again what
-    /// that has lost.
-    fn settled(&self) -> Sequence {
+    /// Entries up to this sequence need not be stored. A process that starts from a snapshot reads
+    /// the records after it again; what a predecessor dropped is counted already and must not be
+    /// counted twice. A stand-in also relies on the tally for what is stored. A journal does not:
+    /// it asks the database, and stores again what the database has lost.
+    fn done_through(&self) -> Sequence {
         let tally = self.backlog.tally();
         let stored_to = if self.stores { 0 } else { tally.stored_to.load(Ordering::Relaxed) };
-        Sequence(tally.given_up.load(Ordering::Relaxed).max(stored_to))
+        Sequence(tally.skipped_to.load(Ordering::Relaxed).max(stored_to))
     }
 
-    fn topics_now(&self) -> Vec<Topic> {
+    fn current_topics(&self) -> Vec<Topic> {
         let sequence = Sequence(self.replica.position().0 - 1);
         let topic = |(room, text): (&RoomName, &str)| Topic {
             sequence,
@@ -273,10 +281,11 @@ impl Journal {
         self.replica.chat.topics().map(topic).collect()
     }
 
-    /// What lies before this isn't waited for any longer: half a ring behind, or, when the ring is
-    /// nearly full, what keeps the next snapshot from being published. Snapshots are no even steps,
-    /// so the first alone could leave the ring full with none that may be.
-    fn held_from(&self) -> Sequence {
+    /// Entries before this position are dropped: those more than half the ring back, and, if the
+    /// ring is nearly full, those that keep the next snapshot from being published. Snapshots are
+    /// not evenly spaced, so the first rule alone could leave the ring full and no snapshot that
+    /// may be published.
+    fn keep_from(&self) -> Sequence {
         let (position, ring) = (self.replica.position(), self.segment.geometry.ring_blocks());
         let half_back = Sequence(position.0.saturating_sub(ring / 2));
         let is_nearly_full =
@@ -288,7 +297,7 @@ impl Journal {
     }
 
     fn make_snapshot(&mut self) {
-        // Those that wait are to be far apart: see `SNAPSHOTS_WAITING_MAX`.
+        // Waiting snapshots must be far apart: see `SNAPSHOTS_WAITING_MAX`.
         let soon =
             self.interval().min(SNAPSHOT_BLOCKS_MIN.max(SNAPSHOT_SIZES * self.snapshot_blocks));
         let after = if self.snapshots.is_waiting() { self.interval() } else { soon };
@@ -302,7 +311,8 @@ impl Journal {
         if self.snapshots.is_waiting() {
             let workers = (0..self.workers).map(Slot::at).filter(|&slot| slot != self.me);
             let ceiling = self.segment.checkpoints.snapshot_ceiling(&self.segment.log, workers);
-            // A successor stores what comes behind the snapshot that it starts from.
+            // A successor stores the entries after the snapshot from which it starts, so a snapshot
+            // must not be after the oldest entry that waits.
             self.snapshots
                 .publish(self.backlog.oldest().map_or(ceiling, |oldest| oldest.min(ceiling)));
         }
@@ -312,7 +322,7 @@ impl Journal {
         (self.segment.geometry.ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
     }
 
-    /// How long it may sleep, in milliseconds.
+    /// The longest time until the next turn, in milliseconds.
     fn sleep_millis(&self) -> u16 {
         let is_waiting = self.snapshots.is_waiting()
             || self.proposer.pending() > 0
@@ -330,7 +340,7 @@ impl Journal {
         bell.before_sleep();
         let millis = self.sleep_millis();
         match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
-            Ok(1..) => bell.answer(),
+            Ok(1..) => bell.drain(),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => log::error!("cannot wait for new records: {errno}"),
         }
@@ -338,8 +348,8 @@ impl Journal {
     }
 }
 
-/// In a worker that stands in for the journal: it makes snapshots and answers what is asked, as far
-/// as that goes without a database.
+/// The reading half in a worker that stands in for the journal: it makes snapshots, and answers
+/// requests as far as that is possible without a database.
 impl Duty for Journal {
     fn turn(&mut self) {
         Journal::turn(self);

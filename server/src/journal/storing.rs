@@ -1,10 +1,10 @@
-//! The storing thread: all work that may wait for a disk.
+//! The storing thread: does all work that may wait for a disk.
 //!
-//! If the database can't be opened or written, the thread says so once, keeps trying, and says when
-//! it works again. Meanwhile the backlog holds the lines, and the chat goes on.
+//! If the database can't be opened or written, the thread logs it once, retries, and logs when it
+//! works again. Meanwhile the backlog holds the lines, and the chat goes on.
 
 use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Lookup, Prepared};
-use super::sequences::Ahead;
+use super::sequences::SequenceFile;
 use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{PartEnd, PastLine};
 use crate::segment::Segment;
@@ -16,63 +16,65 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a few entries wait for more to share a transaction with.
+/// How long a few entries wait for more entries for the same transaction.
 const GATHER: Duration = Duration::from_millis(50);
-/// What failed is tried again after this, and after twice as long each time that it fails again,
-const AGAIN: Duration = Duration::from_millis(500);
-/// at most.
-const AGAIN_MAX: Duration = Duration::from_secs(4);
-/// Requests that are answered before it stores again.
+/// The pause before the first retry after a failure; it doubles with each further failure.
+const RETRY: Duration = Duration::from_millis(500);
+/// The longest pause before a retry.
+const RETRY_MAX: Duration = Duration::from_secs(4);
+/// The most requests that are answered in one turn.
 const REQUESTS_PER_TURN: usize = 8;
-/// How long it sleeps when there is nothing to do.
+/// The longest sleep when there is nothing to do.
 const SLEEP: Duration = Duration::from_secs(1);
-/// Bytes that a session is sent for one part of an answer, at most one line more: with tags, so
-/// that even in a charset that takes twice as many the part fits the smallest `--sendq`. As a
-/// record it fits a batch of the smallest ring.
+/// The bytes that one part of an answer takes in a client's output; the last line may exceed it.
+/// Chosen so that the part, with tags and in a charset that takes twice as many bytes, fits the
+/// smallest `--sendq`, and as a record fits a batch of the smallest ring.
 const PART_BYTES: usize = 24 * 1024;
-/// What the tags of a line take, besides its nick and room, which are in the line itself, too.
+/// The bytes that a line's tags take, besides its nick and room, which the line itself contains,
+/// too.
 const TAGS_BYTES: usize = 160;
 
-/// The storing side.
+/// The storing thread's state.
 #[derive(Debug)]
 pub struct Storing {
     segment: &'static Segment,
     me: Slot,
     backlog: Arc<Backlog>,
-    /// Without one nothing is stored, and every question finds nothing.
+    /// `None`: nothing is stored, and every request finds nothing.
     data_dir: Option<PathBuf>,
     quota: Quota,
     store: Option<Store>,
-    /// `None` without a database of ours: another server may use the directory.
-    sequences: Option<Ahead>,
-    /// The journal reads the log from here on. A predecessor may have stored some of what follows
-    /// already.
+    /// `None` while the database isn't open: another server may use the directory then.
+    sequences: Option<SequenceFile>,
+    /// The position from which this journal reads the log. A predecessor may have stored some of
+    /// the entries after it.
     read_from: Sequence,
-    /// This process has stored something, into whatever database that was.
+    /// This process has stored something, in the present database or in one that is gone.
     has_stored: bool,
-    /// What the operator was told, until it works.
+    /// The failure that was logged, until storing works again.
     failure: Option<String>,
-    /// The same for reading, and how many requests could not be answered because of it.
+    /// The failure to read that was logged, and how many requests could not be answered because of
+    /// it.
     read_failure: Option<(String, u64)>,
     failed_at: Instant,
-    /// How long after that it is tried again; 0 while it works.
+    /// How long after `failed_at` the next try is due; 0 while storing works.
     pause: Duration,
-    /// Entries of the next transaction: one after a failure, since each try costs as much as what
-    /// it can't store, and then twice as many each time.
+    /// The most entries in the next transaction. It is 1 after a failure, because each try costs as
+    /// much as what it can't store, and doubles with each success.
     batch_max: usize,
 }
 
-/// What the database has of a room.
+/// What the database contains of a room.
 struct Stored {
     lines: Vec<Line>,
-    /// From where on they are all there.
+    /// All of the room's lines from this sequence on are stored.
     since: Sequence,
-    /// Everything of this run up to there is stored, or was given up.
+    /// Everything of this run up to this sequence is stored or was dropped.
     reached: Option<Sequence>,
 }
 
 impl Storing {
-    /// For the journal in slot `me`, before it reads the log.
+    /// Creates the storing thread's state for the journal in slot `me`, before it reads the log.
     pub fn new(
         segment: &'static Segment,
         me: Slot,
@@ -112,8 +114,8 @@ impl Storing {
             let is_all_stored = self.backlog.is_empty()
                 && (self.backlog.gap().is_none() || self.data_dir.is_none());
             if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
-                self.note_sequences(Ahead::end);
-                // Which brings everything into the one file.
+                self.save_sequence(SequenceFile::end);
+                // Closing moves everything into the one database file.
                 if let Some(Err(error)) = self.store.take().map(Store::close) {
                     log::warn!("{error}");
                 }
@@ -125,8 +127,8 @@ impl Storing {
     fn turn(&mut self) {
         if self.until_next_try().is_zero() && !self.backlog.is_closed() {
             let worked = self.open().and_then(|()| self.store_some());
-            self.say(worked);
-            self.note_sequences(Ahead::follow);
+            self.report_storing(worked);
+            self.save_sequence(SequenceFile::advance);
         }
         for _ in 0..REQUESTS_PER_TURN {
             let Some(request) = self.backlog.take_request() else { break };
@@ -136,14 +138,15 @@ impl Storing {
         }
     }
 
-    /// When the server ends there is little time left.
+    /// How long to wait before the next try. The pause is shorter while the server ends, because
+    /// little time is left.
     fn until_next_try(&self) -> Duration {
-        let pause = if self.backlog.is_closing() { self.pause.min(AGAIN) } else { self.pause };
+        let pause = if self.backlog.is_closing() { self.pause.min(RETRY) } else { self.pause };
         pause.saturating_sub(self.failed_at.elapsed())
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
-        self.close_what_was_taken_away();
+        self.close_if_tampered();
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else {
             return Ok(());
         };
@@ -154,13 +157,13 @@ impl Storing {
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.segment.doorbells.get(self.me).ring();
         self.store = Some(store);
-        self.sequences = Some(Ahead::new(data_dir));
+        self.sequences = Some(SequenceFile::new(data_dir));
         Ok(())
     }
 
-    /// Another program may remove, replace or empty the database's files while they are open: what
-    /// is stored then is lost with them.
-    fn close_what_was_taken_away(&mut self) {
+    /// Closes the database if another program has removed, replaced or emptied its files while they
+    /// were open: what is stored then would be lost with them.
+    fn close_if_tampered(&mut self) {
         let Some(tampered) = self.store.as_ref().and_then(Store::tampered) else { return };
         log::warn!("{tampered}; the history is opened again");
         if let Some(store) = self.store.take() {
@@ -168,12 +171,12 @@ impl Storing {
         }
     }
 
-    /// Notes a gap if this run has stored more than the database knows of.
+    /// Records a gap if this run has stored more than the database contains.
     fn note_loss(&self, store: &Store) -> Result<(), StoreError> {
         let (run, tally) = (self.segment.log.first(), self.backlog.tally());
         let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
         let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
-        // What this process reads again it stores again.
+        // This process will store again what it reads again, so that part isn't lost.
         let lost_to = if self.has_stored {
             stored_to
         } else {
@@ -194,7 +197,7 @@ impl Storing {
 
     fn store_some(&mut self) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
-        // Those that the entries change are stored after them.
+        // Topics that the entries change are stored after these.
         if let Some(topics) = self.backlog.take_lost_topics()
             && let Err(error) = store.store_topics(&topics)
         {
@@ -220,26 +223,26 @@ impl Storing {
         }
     }
 
-    /// Notes how far the log has come, for the next run.
-    fn note_sequences(&mut self, note: fn(&mut Ahead, Sequence) -> io::Result<()>) {
+    /// Saves the log's position for the next run.
+    fn save_sequence(&mut self, save: fn(&mut SequenceFile, Sequence) -> io::Result<()>) {
         let tail = self.segment.log.tail();
-        if let Some(Err(error)) = self.sequences.as_mut().map(|ahead| note(ahead, tail)) {
+        if let Some(Err(error)) = self.sequences.as_mut().map(|file| save(file, tail)) {
             let data_dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
             log::warn!(
                 "cannot store in {data_dir} which ids are used: {error}; if the clock is set back, the ids of the next run are lower than those of this one"
             );
-            // Until the database is opened again.
+            // Not saved again until the database is opened again.
             self.sequences = None;
         }
     }
 
-    /// Tells the operator when it begins to fail, and when it works again.
-    fn say(&mut self, worked: Result<(), StoreError>) {
+    /// Logs when storing begins to fail, and when it works again.
+    fn report_storing(&mut self, worked: Result<(), StoreError>) {
         match worked {
             Ok(()) => {
                 (self.pause, self.batch_max) =
                     (Duration::ZERO, (2 * self.batch_max).min(BATCH_ENTRIES_MAX));
-                // A single line may fit into a file that has no room for the next one.
+                // A single line may fit into a file that has no space for the next one.
                 let has_recovered = self.batch_max == BATCH_ENTRIES_MAX || self.backlog.is_empty();
                 if has_recovered && self.failure.take().is_some() {
                     match self.backlog.tally().missing() {
@@ -257,7 +260,7 @@ impl Storing {
                     self.failure = Some(text);
                 }
                 (self.failed_at, self.batch_max) = (Instant::now(), 1);
-                self.pause = (2 * self.pause).clamp(AGAIN, AGAIN_MAX);
+                self.pause = (2 * self.pause).clamp(RETRY, RETRY_MAX);
             }
         }
     }
@@ -265,19 +268,20 @@ impl Storing {
     fn answer(&mut self, lookup: &Lookup) -> Prepared {
         let Lookup { request, room_key, more, after } = lookup;
         let read = self.stored_lines(lookup);
-        self.say_of_reading(&read);
+        self.report_reading(&read);
         let stored = read.unwrap_or(None);
         let (mut lines, since, reached) = stored.map_or((Vec::new(), None, None), |stored| {
             (stored.lines, Some(stored.since), stored.reached)
         });
-        // A journal that was replaced reads again what its predecessor has stored.
+        // A journal reads again what its predecessor has stored, so only waiting lines after
+        // `reached` are new.
         lines.extend(self.backlog.waiting_lines(room_key, *request, reached));
         let since = since.map(|since| {
             since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)))
         });
         lines.drain(..lines.len().saturating_sub(*more));
-        if let Some(told) = lines.iter().position(|line| line.id == *after) {
-            lines.drain(..=told);
+        if let Some(index) = lines.iter().position(|line| line.id == *after) {
+            lines.drain(..=index);
         }
         let mut prepared = Prepared {
             request: *request,
@@ -299,11 +303,11 @@ impl Storing {
         prepared
     }
 
-    /// Tells the operator when reading begins to fail, and when it works again: not at each
-    /// request, of which there may be many.
-    fn say_of_reading<T>(&mut self, read: &Result<Option<T>, StoreError>) {
+    /// Logs when reading begins to fail, and when it works again; not at each request, since there
+    /// may be many.
+    fn report_reading<T>(&mut self, read: &Result<Option<T>, StoreError>) {
         match read {
-            // Without a database there is nothing to say of it.
+            // There is no database, so this says nothing about reading.
             Ok(None) => {}
             Ok(Some(_)) => {
                 if let Some((_, count)) = self.read_failure.take() {
@@ -314,8 +318,8 @@ impl Storing {
             }
             Err(error) => {
                 let text = error.to_string();
-                let (told, count) = self.read_failure.take().unwrap_or_default();
-                if told != text {
+                let (logged, count) = self.read_failure.take().unwrap_or_default();
+                if logged != text {
                     log::warn!("{text}");
                 }
                 self.read_failure = Some((text, count + 1));
@@ -323,7 +327,8 @@ impl Storing {
         }
     }
 
-    /// `None` if they can't be read; without a data directory there are none.
+    /// The stored lines that a request asks for. `None` if there is no open database; empty without
+    /// a data directory.
     fn stored_lines(&self, request: &Lookup) -> Result<Option<Stored>, StoreError> {
         let Some(store) = &self.store else {
             return Ok(self.data_dir.is_none().then(|| Stored {

@@ -33,7 +33,7 @@ impl Supervisor {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
-            let was_given_up = self.children.get(slot).is_given_up;
+            let was_given_up = self.children.get(slot).is_dropped;
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
@@ -68,7 +68,7 @@ impl Supervisor {
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (kind, name, segment) =
             (self.children.kind(slot), self.children.name(slot), self.segment);
-        segment.rest_threads(slot);
+        segment.reset_threads(slot);
         segment.start_gate.expect(slot.index());
         *self.children.get(slot).given = self.given(slot);
         let (ours, theirs) = kind.serves_clients.then(queue::pair).transpose()?.unzip();

@@ -125,7 +125,7 @@ fn keep_from_core(start: NonNull<c_void>, bytes: NonZeroUsize) -> NonNull<c_void
 ///
 /// # Errors
 /// `EINVAL` for what doesn't begin with a page, or isn't shared.
-pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
+pub fn release_memory(mapping: &'static [AtomicU64]) -> io::Result<()> {
     let page = sysconf(SysconfVar::PAGE_SIZE)?
         .and_then(|bytes| usize::try_from(bytes).ok())
         .unwrap_or(4096);
@@ -205,12 +205,12 @@ mod tests {
         };
         words.iter().for_each(|word| word.store(7, Ordering::Relaxed));
         assert!(resident_kib() >= 256, "{} KiB", resident_kib());
-        give_back(words).unwrap();
+        release_memory(words).unwrap();
         assert_eq!(resident_kib(), 0);
         assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         words[0].store(1, Ordering::Relaxed);
         assert_eq!(words[0].load(Ordering::Relaxed), 1);
-        assert!(give_back(&words[1..]).is_err(), "it begins within a page");
+        assert!(release_memory(&words[1..]).is_err(), "it begins within a page");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::descriptors::close_all_but;
 use super::signals::{crash_by_default, reset_signals};
 use super::socket::wait_for_input;
-use super::threads::is_alone;
+use super::threads::is_single_threaded;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -153,7 +153,7 @@ fn fork_then<T>(
 /// `EDEADLK` if this process has more than one thread, as with [`fork_child`]. Otherwise those of
 /// fork(2): `EAGAIN`, `ENOMEM`.
 pub fn bare_fork() -> io::Result<ForkResult> {
-    if !is_alone()? {
+    if !is_single_threaded()? {
         return Err(Errno::EDEADLK.into());
     }
     // SAFETY: the only condition of fork is that the child of a process with several threads calls

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 ///
 /// # Errors
 /// If neither /proc nor the kernel tells.
-pub(super) fn is_alone() -> io::Result<bool> {
+pub(super) fn is_single_threaded() -> io::Result<bool> {
     if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
         return Ok(threads.count() == 1);
     }

@@ -10,30 +10,30 @@ use std::io;
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobError {
-    /// The function panicked; with what it said.
+    /// The function panicked with this message.
     Panicked(String),
-    /// The process that did it died.
+    /// The process that did the job died.
     Died(End),
     /// The result is longer than [`TASK_BYTES_MAX`].
     TooLong,
-    /// The pool was terminated before it was done.
+    /// The pool was terminated before the job was done.
     Terminated,
-    /// There is no such job, or its result was given back before.
+    /// There is no such job, or its result was taken before.
     Unknown,
-    /// It wasn't taken.
+    /// The pool didn't accept the job.
     NotTaken(ApplyError),
-    /// No process of the pool is left, and the system gives no other.
+    /// No process of the pool is left, and the system refuses to start another one.
     NoProcess(io::ErrorKind),
 }
 
-/// Why a job isn't taken.
+/// Why the pool doesn't accept a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyError {
     /// The pool is closed or terminated.
     Closed,
     /// The job is longer than [`TASK_BYTES_MAX`].
     TooLong,
-    /// The queue's lock can't be had: a mistake in the program.
+    /// The queue's lock can't be acquired: a programming error.
     Lock(LockError),
 }
 

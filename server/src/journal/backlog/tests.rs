@@ -17,13 +17,13 @@ fn backlog(places: impl Iterator<Item = u64>) -> (Backlog, &'static Tally) {
 }
 
 fn counts(tally: &Tally) -> [u64; 3] {
-    [&tally.stored, &tally.skipped, &tally.given_up].map(|count| count.load(Ordering::Relaxed))
+    [&tally.stored, &tally.skipped, &tally.skipped_to].map(|count| count.load(Ordering::Relaxed))
 }
 
 #[test]
-fn what_is_given_up_is_counted_and_noted_as_a_gap() {
+fn dropped_entries_are_counted_and_stored_as_a_gap() {
     let (backlog, tally) = backlog(1..10);
-    assert_eq!((backlog.oldest(), backlog.give_up_before(Sequence(4))), (Some(Sequence(1)), 3));
+    assert_eq!((backlog.oldest(), backlog.drop_before(Sequence(4))), (Some(Sequence(1)), 3));
     assert_eq!((backlog.oldest(), counts(tally)), (Some(Sequence(4)), [0, 3, 3]));
     let taken = backlog.take(BATCH_ENTRIES_MAX);
     assert_eq!((taken.len(), &taken[0]), (7, &Entry::Gap { until: Sequence(3) }));
@@ -32,11 +32,11 @@ fn what_is_given_up_is_counted_and_noted_as_a_gap() {
 }
 
 #[test]
-fn what_fails_waits_in_order_but_for_what_was_given_up_meanwhile() {
+fn entries_that_could_not_be_stored_wait_again_unless_they_were_dropped() {
     let (backlog, tally) = backlog(1..4);
     let taken = backlog.take(BATCH_ENTRIES_MAX);
     backlog.add(&mut vec![topic(4)]);
-    assert_eq!((backlog.give_up_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
+    assert_eq!((backlog.drop_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
     backlog.not_stored(taken);
     let places: Vec<u64> =
         backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.position().0).collect();
@@ -44,17 +44,17 @@ fn what_fails_waits_in_order_but_for_what_was_given_up_meanwhile() {
 }
 
 #[test]
-fn what_was_given_up_and_stored_in_the_end_is_not_counted_as_skipped() {
+fn entries_that_were_dropped_and_stored_after_all_are_not_counted_as_skipped() {
     let (backlog, tally) = backlog(1..4);
     let taken = backlog.take(BATCH_ENTRIES_MAX);
-    assert_eq!((backlog.give_up_before(Sequence(9)), counts(tally)), (3, [0, 3, 3]));
+    assert_eq!((backlog.drop_before(Sequence(9)), counts(tally)), (3, [0, 3, 3]));
     backlog.stored(&taken);
     assert_eq!(counts(tally), [3, 0, 3]);
 }
 
 #[test]
-fn a_successor_knows_what_was_given_up() {
+fn a_successor_knows_what_was_dropped() {
     let (first, tally) = backlog(1..4);
-    first.give_up_before(Sequence(3));
+    first.drop_before(Sequence(3));
     assert_eq!(Backlog::new(tally).take(BATCH_ENTRIES_MAX), [Entry::Gap { until: Sequence(2) }]);
 }

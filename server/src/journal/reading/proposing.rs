@@ -1,4 +1,5 @@
-//! What the journal appends to the log.
+//! What the journal appends to the log: its configuration, changes of the wall clock, topics of
+//! earlier runs, and answers to requests for a history.
 
 use super::Journal;
 use crate::chat::{Answer, Fact, HistoryPart, Part, Query};
@@ -8,21 +9,22 @@ use crate::segment::Batch;
 use forkchat_common::ids::{Micros, RecordId, Sequence, SessionId};
 use std::time::{Duration, Instant};
 
-/// A question that the storing thread doesn't answer for so long can't be answered.
-const ANSWER: Duration = Duration::from_secs(2);
-/// The wall clock was set if it is so far from where it was: the kernel's small corrections are
-/// none.
+/// If the storing thread doesn't answer a request for this long, the journal answers that the
+/// history is unreadable.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The wall clock counts as set if it deviates by more than this: the kernel's small corrections
+/// must not count.
 pub(super) const CLOCK_STEP_MICROS: u64 = Micros::SECOND;
 
-/// What the journal has proposed.
+/// A record that the journal has proposed, and what to do when it is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proposed {
-    /// Topics of earlier runs; so many are then left.
+    /// Topics of earlier runs. Once these are applied, `left` more have to be appended.
     Topics {
         left: usize,
     },
     Configured,
-    /// How far the wall clock is ahead of the log's, in µs, and was before.
+    /// How far the wall clock is ahead of the log's clock now, and was before, in µs.
     Clock {
         ahead: i64,
         before: i64,
@@ -30,14 +32,15 @@ pub(super) enum Proposed {
     Answer,
 }
 
-/// A request for a history, between two parts of its answer.
+/// The state of a request for a history, between two parts of its answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
-    /// The record at which its last part was sent, or that of the request.
+    /// The record with the last part of the answer, or the request's own record before the first
+    /// part.
     sent_at: RecordId,
-    /// The end of that record, or a later position.
+    /// The position after that record, or a later one.
     sent_before: Sequence,
-    /// When the storing thread was asked for the next part.
+    /// When the journal asked the storing thread for the next part.
     asked_at: Option<Instant>,
 }
 
@@ -54,8 +57,9 @@ impl Journal {
             return;
         }
         let (mut batch, mut count) = (Batch::default(), 0);
-        // Those set last come first; a room is kept the longer the later it was left, so they go
-        // last. Each takes less than a tenth of a batch.
+        // The topics are sorted by the time at which they were set, latest first. They are appended
+        // from the end of the list, so that the latest come last: a room without members is kept
+        // the longer, the later it was left. Each topic takes less than a tenth of a batch.
         while let Some(topic) = topics.len().checked_sub(count + 1).map(|last| &topics[last])
             && batch.blocks() < self.segment.geometry.batch_blocks_max() / 2
         {
@@ -73,13 +77,13 @@ impl Journal {
         self.proposer.propose(batch, Proposed::Topics { left });
     }
 
-    /// Whether the state has this run's configuration.
+    /// Whether the chat state has this run's configuration.
     pub(super) fn is_configured(&self) -> bool {
         let chat = &self.replica.chat;
         (chat.rooms_bytes_max(), chat.rate_limit()) == (self.rooms_bytes_max, self.rate_limit)
     }
 
-    /// Records what the state machine reads of the configuration.
+    /// Records the part of the configuration that the chat state needs.
     pub(super) fn configure(&mut self) {
         let mut unapplied = self.proposer.unapplied();
         if self.is_configured() || unapplied.any(|proposed| *proposed == Proposed::Configured) {
@@ -91,7 +95,7 @@ impl Journal {
         self.proposer.propose_fact(SessionId::NONE, fact, Proposed::Configured);
     }
 
-    /// Records that the wall clock was set, so that the times which are shown follow it.
+    /// Records that the wall clock was set, so that the times that clients see follow it.
     pub(super) fn follow_clock(&mut self) {
         let (ahead, before) = (self.segment.clock.wall_ahead(), self.replica.chat.clock_ahead());
         let is_proposed = |proposed: &Proposed| matches!(proposed, Proposed::Clock { .. });
@@ -102,8 +106,8 @@ impl Journal {
         }
     }
 
-    /// Does what follows from its own records that are now applied.
-    pub(super) fn settle(&mut self) {
+    /// Handles the journal's own records that are now applied.
+    pub(super) fn handle_applied(&mut self) {
         while let Some(proposed) = self.proposer.take_applied(self.replica.position()) {
             match (proposed, &mut self.topics) {
                 (Proposed::Topics { left }, Some(topics)) => topics.truncate(left),
@@ -120,8 +124,8 @@ impl Journal {
         }
     }
 
-    /// Asks the storing thread for what the state says is to be answered, and appends what it has
-    /// answered.
+    /// Asks the storing thread for the requests that the chat state contains, and appends its
+    /// answers.
     pub(super) fn answer_requests(&mut self) {
         let mut before = std::mem::take(&mut self.pending);
         for (name, request) in self.replica.chat.requests() {
@@ -130,17 +134,17 @@ impl Journal {
             let begun = Pending { sent_at, sent_before, asked_at: None };
             let same_part = before.remove(&name).filter(|pending| pending.sent_at == sent_at);
             let pending = self.pending.entry(name).or_insert(same_part.unwrap_or(begun));
-            // The next part when what was sent before is out: so an answer is no more than its
-            // reader reads, however long.
+            // Ask for the next part only when the previous one has been written to the client: then
+            // an answer, however long, is sent no faster than the client reads.
             let checkpoint =
                 self.segment.checkpoints.effective(request.session, &self.segment.cursors);
             let checkpoint = checkpoint.filter(|checkpoint| !checkpoint.is_lagging);
             let is_ready = checkpoint.is_some_and(|it| it.sequence >= pending.sent_before);
             let after = history.after;
             match pending.asked_at {
-                // The storing thread hangs, with the disk perhaps: the client waits, and all that it
-                // sent after the request.
-                Some(asked_at) if asked_at.elapsed() > ANSWER => {
+                // The storing thread hangs, perhaps with the disk. Without an answer the client
+                // would wait, and so would everything that it sent after the request.
+                Some(asked_at) if asked_at.elapsed() > ANSWER_TIMEOUT => {
                     pending.asked_at = Some(Instant::now());
                     self.backlog.prepare(Prepared::unreadable(name, after));
                 }

@@ -15,8 +15,9 @@ fn open(segment: &Segment) {
     segment.log.append(WORKER, &batch, segment.clock.now()).unwrap();
 }
 
-/// Appends lines of one session, which is opened first, and says that the worker has read them.
-fn say(segment: &Segment, from: u64, to: u64) {
+/// Appends lines of one session, which is opened first if need be, and publishes that the worker
+/// has read them.
+fn append_lines(segment: &Segment, from: u64, to: u64) {
     let mut batch = Batch::default();
     if from == 0 {
         open(segment);
@@ -30,8 +31,8 @@ fn say(segment: &Segment, from: u64, to: u64) {
     segment.cursors.publish(WORKER, segment.log.tail());
 }
 
-/// A log for a worker and a journal, with the configuration of the journal, which stores.
-fn with_a_disk(ring_blocks: usize) -> (&'static Segment, JournalConfig) {
+/// Creates a log for a worker and a journal, and the configuration of a journal that stores.
+fn segment_and_config(ring_blocks: usize) -> (&'static Segment, JournalConfig) {
     let geometry = Geometry {
         ring_bytes: ring_blocks * 64,
         slots: 2,
@@ -51,7 +52,7 @@ fn with_a_disk(ring_blocks: usize) -> (&'static Segment, JournalConfig) {
     (segment, config)
 }
 
-/// A journal stores all that it finds. Returns how many entries that were.
+/// Runs a journal that stores everything that it finds. Returns how many lines it stored.
 fn store_all(segment: &'static Segment, config: &JournalConfig) -> u64 {
     let mut journal =
         Journal::join(segment, JOURNAL, config, Arc::new(Backlog::new(config.tally))).unwrap();
@@ -70,21 +71,22 @@ fn store_all(segment: &'static Segment, config: &JournalConfig) -> u64 {
 }
 
 #[test]
-fn what_is_said_while_a_worker_stands_in_is_stored_by_the_next_journal() {
-    let (segment, config) = with_a_disk(1_024);
-    say(segment, 0, 10);
+fn the_next_journal_stores_the_lines_that_came_while_a_worker_stood_in() {
+    let (segment, config) = segment_and_config(1_024);
+    append_lines(segment, 0, 10);
     assert_eq!(store_all(segment, &config), 10);
-    // Less than half the ring, heard by one stand-in after another, as when a journal is tried
-    // again and crashes.
+    // Less than half the ring, read by one stand-in after another, as when each new journal
+    // crashes.
     for said in (10..200).step_by(10) {
         let mut stand_in = crate::journal::stand_in(segment, JOURNAL, &config).unwrap();
-        say(segment, said, said + 10);
+        append_lines(segment, said, said + 10);
         (0..20).for_each(|_| stand_in.turn());
         segment.cursors.abandon(JOURNAL);
     }
     assert_eq!(config.tally.skipped.load(Ordering::Relaxed), 0);
     store_all(segment, &config);
-    // A predecessor's are read again: the snapshot that it began at is not the last word.
+    // The entries of the first journal are read again, because the stand-ins' snapshot is before
+    // them.
     assert_eq!(
         config.tally.stored_to.load(Ordering::Relaxed),
         segment.log.tail().0 - 1,
@@ -94,15 +96,15 @@ fn what_is_said_while_a_worker_stands_in_is_stored_by_the_next_journal() {
 }
 
 #[test]
-fn stand_ins_make_snapshots_and_what_they_give_up_counts_once() {
-    let (segment, config) = with_a_disk(1_024);
-    say(segment, 0, 15);
+fn stand_ins_make_snapshots_and_the_entries_that_they_drop_count_once() {
+    let (segment, config) = segment_and_config(1_024);
+    append_lines(segment, 0, 15);
     let mut stored = store_all(segment, &config);
     let mut said = 15;
     for _ in 0..5 {
         let mut stand_in = crate::journal::stand_in(segment, JOURNAL, &config).unwrap();
         for _ in 0..100 {
-            say(segment, said, said + 5);
+            append_lines(segment, said, said + 5);
             said += 5;
             stand_in.turn();
             assert!(
@@ -114,13 +116,13 @@ fn stand_ins_make_snapshots_and_what_they_give_up_counts_once() {
     }
     let skipped = config.tally.skipped.load(Ordering::Relaxed);
     assert!(skipped > 0);
-    let given_up = Sequence(config.tally.given_up.load(Ordering::Relaxed));
-    // The next journal stores what wasn't given up, and that only, and knows of the gap.
+    let skipped_to = Sequence(config.tally.skipped_to.load(Ordering::Relaxed));
+    // The next journal stores exactly the entries that were not dropped, and knows of the gap.
     let before = config.tally.stored.load(Ordering::Relaxed);
     stored += store_all(segment, &config);
     assert_eq!(config.tally.stored.load(Ordering::Relaxed) - before, stored - 15);
     assert_eq!((config.tally.skipped.load(Ordering::Relaxed), stored), (skipped, said - skipped));
-    assert_eq!(Backlog::new(config.tally).gap(), Some(given_up));
+    assert_eq!(Backlog::new(config.tally).gap(), Some(skipped_to));
 }
 
 const WORKER: Slot = Slot::at(0);
@@ -128,8 +130,8 @@ const JOURNAL: Slot = Slot::at(1);
 const ME: SessionId = SessionId::new(1, 0);
 
 #[test]
-fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {
-    let (segment, config) = with_a_disk(1_024);
+fn a_clock_step_is_recorded_once_and_the_times_of_lines_follow_it() {
+    let (segment, config) = segment_and_config(1_024);
     let mut journal =
         Journal::join(segment, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
     open(segment);
@@ -158,19 +160,26 @@ fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn neither_a_disk_that_never_stores_nor_a_reader_that_never_reads_fills_the_ring(
+    fn the_ring_never_stays_full_although_the_disk_hangs_or_a_client_never_reads(
         batches in prop::collection::vec((1usize..30, 0usize..200), 200..400),
         stores: bool,
         lags: bool,
     ) {
-        let (segment, config) = with_a_disk(512);
-        let mut journal = Journal::join(segment, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
+        let (segment, config) = segment_and_config(512);
+        let backlog = Arc::new(Backlog::new(config.tally));
+        let mut journal = Journal::join(segment, JOURNAL, &config, backlog).unwrap();
         open(segment);
         let mut input_end = 0;
         for (number, (lines, turns)) in batches.into_iter().enumerate() {
             if lags && number % 25 == 0 {
-                let checkpoint = Checkpoint { session: ME, slot: WORKER, sequence: segment.log.tail(), offset: 0, writes: 0, is_lagging: true };
-                segment.checkpoints.store(checkpoint);
+                segment.checkpoints.store(Checkpoint {
+                    session: ME,
+                    slot: WORKER,
+                    sequence: segment.log.tail(),
+                    offset: 0,
+                    writes: 0,
+                    is_lagging: true,
+                });
             }
             if stores && turns % 2 == 0 {
                 let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
@@ -179,14 +188,16 @@ proptest! {
             let mut batch = Batch::default();
             for _ in 0..lines {
                 input_end += 1;
-                batch.push(|payload| Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload));
+                let record = Record { session: ME, input_end, fact: Fact::Line(b"said") };
+                batch.push(|payload| record.encode(payload));
             }
-            // Now and then the journal sleeps while much is said.
+            // In some rounds the journal sleeps while many lines come.
             if turns % 3 == 0 {
                 journal.turn();
             }
             let mut tries = 0;
-            while segment.log.append(WORKER, &batch, segment.clock.now()) == Err(AppendError::Full) {
+            while segment.log.append(WORKER, &batch, segment.clock.now()) == Err(AppendError::Full)
+            {
                 segment.cursors.publish(WORKER, segment.log.tail());
                 journal.turn();
                 tries += 1;

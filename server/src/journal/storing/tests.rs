@@ -7,7 +7,7 @@ use forkchat_common::ids::Micros;
 const JOURNAL: Slot = Slot::at(0);
 const QUOTA: Quota = Quota { lines_max: 100, bytes_max: 1 << 20 };
 
-/// Waits for something that the storing thread does.
+/// Waits until `is_done`, which the storing thread causes.
 fn until(what: &str, mut is_done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_done() {
@@ -16,9 +16,8 @@ fn until(what: &str, mut is_done: impl FnMut() -> bool) {
     }
 }
 
-/// A gap is noted while the storing thread has nothing to do, and right then the server ends.
-/// Returns the run and the gap's end when the storing thread says that it has stored
-/// everything.
+/// Records a gap while the storing thread has nothing to do, right before the server ends. Returns
+/// the run and the gap's end once the storing thread reports that it has stored everything.
 fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
@@ -30,15 +29,15 @@ fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
     let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
     let mut storing = Storing::new(segment, JOURNAL, backlog.clone(), data_dir, QUOTA);
     let (run, gap_end) = (segment.log.first(), Sequence(segment.log.first().0 + 100));
-    // It answers when it has stored what there was to store in this turn: what is noted behind
-    // that is not in it.
+    // The thread answers a request after it has stored what there was in this turn, so a gap that
+    // is recorded after the answer is not part of it.
     backlog.ask(Lookup {
         request: RecordId::first_of(run),
         room_key: "#a".to_owned(),
         more: 1,
         after: RecordId::ZERO,
     });
-    // It sleeps for ever behind its end, as it does until its process ends.
+    // The thread never ends; after `is_closed` it sleeps until its process ends.
     std::thread::spawn(move || storing.run());
     until("an answer", || !backlog.take_prepared().is_empty());
     backlog.note_gap(gap_end);
@@ -48,7 +47,7 @@ fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
 }
 
 #[test]
-fn a_gap_that_is_not_noted_yet_is_stored_at_the_journals_end() {
+fn a_gap_that_is_not_stored_yet_is_stored_when_the_journal_ends() {
     let home = Home::new();
     let (run, gap_end) = ends_with_a_gap(Some(&home.0));
     let store = Store::open(&home.0, QUOTA).unwrap();
@@ -71,7 +70,7 @@ fn line(place: u64) -> Entry {
     })
 }
 
-/// A log, and a storing thread that has stored three lines there.
+/// Creates a log, and a storing thread that has stored three lines of it.
 fn has_stored(home: &Home) -> (&'static Segment, Storing) {
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
@@ -100,7 +99,7 @@ fn request(storing: &mut Storing, request: Sequence) -> (usize, PartEnd) {
 }
 
 #[test]
-fn without_the_write_ahead_log_nothing_is_lost_as_long_as_the_journal_lives() {
+fn removing_the_write_ahead_log_loses_nothing_while_the_journal_runs() {
     let home = Home::new();
     let (segment, mut storing) = has_stored(&home);
     let first = segment.log.first();
@@ -120,12 +119,11 @@ fn without_the_write_ahead_log_nothing_is_lost_as_long_as_the_journal_lives() {
 }
 
 #[test]
-fn what_was_stored_and_is_gone_when_a_successor_comes_is_counted_and_a_gap() {
+fn lines_that_are_gone_when_a_successor_starts_are_counted_and_become_a_gap() {
     let (home, found) = (Home::new(), Home::new());
     let (segment, storing) = has_stored(&home);
     let (first, tally) = (segment.log.first(), storing.backlog.tally());
-    // What a killed journal leaves when its write-ahead log is taken away: the database's file
-    // alone.
+    // What a killed journal leaves if its write-ahead log is removed: only the database's file.
     std::fs::copy(home.0.join("history.sqlite3"), found.0.join("history.sqlite3")).unwrap();
     let successor = |read_from: u64| {
         let mut storing =
@@ -134,7 +132,7 @@ fn what_was_stored_and_is_gone_when_a_successor_comes_is_counted_and_a_gap() {
         storing.open().unwrap();
         storing
     };
-    // It reads everything again: nothing is lost.
+    // This successor reads everything again, so nothing is lost.
     assert_eq!((successor(0).backlog.gap(), tally.missing()), (None, 0));
     tally.stored_lines.store(3, Ordering::Relaxed);
     let mut storing = successor(3);
@@ -155,13 +153,13 @@ fn what_was_stored_and_is_gone_when_a_successor_comes_is_counted_and_a_gap() {
         (2, PartEnd::Since(RecordId::first_of(Sequence(lost_to.0 + 1))))
     );
     assert_eq!((storing.backlog.gap(), tally.missing()), (None, 3));
-    // The next one misses nothing more.
+    // The next successor counts nothing more as lost.
     drop(storing);
     assert_eq!((successor(3).backlog.gap(), tally.missing()), (None, 3));
 }
 
 #[test]
-fn whatever_file_is_emptied_or_replaced_what_is_lost_is_counted_and_the_rest_is_whole() {
+fn after_any_file_is_emptied_or_replaced_lost_lines_are_counted_and_the_rest_is_intact() {
     type Change = fn(&Path);
     let changes: [(&str, Change, bool); 6] = [
         ("history.sqlite3", |path| std::fs::write(path, b"").unwrap(), true),
@@ -204,7 +202,7 @@ fn whatever_file_is_emptied_or_replaced_what_is_lost_is_counted_and_the_rest_is_
 }
 
 #[test]
-fn what_was_stored_in_a_directory_that_is_gone_is_counted_and_a_gap() {
+fn lines_in_a_directory_that_is_gone_are_counted_and_become_a_gap() {
     let home = Home::new();
     let (segment, mut storing) = has_stored(&home);
     std::fs::remove_dir_all(&home.0).unwrap();
@@ -220,7 +218,7 @@ fn what_was_stored_in_a_directory_that_is_gone_is_counted_and_a_gap() {
 }
 
 #[test]
-fn what_a_successor_reads_again_is_told_once() {
+fn lines_that_a_successor_reads_again_are_in_the_answer_once() {
     let home = Home::new();
     let (segment, storing) = has_stored(&home);
     let (first, tally) = (segment.log.first(), storing.backlog.tally());
@@ -228,7 +226,7 @@ fn what_a_successor_reads_again_is_told_once() {
     let mut storing =
         Storing::new(segment, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
     storing.open().unwrap();
-    // The question comes before any of it went to the database.
+    // The request comes before any of these lines is in the database.
     storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
     assert_eq!(
         request(&mut storing, Sequence(first.0 + 9)),
@@ -242,7 +240,7 @@ fn what_a_successor_reads_again_is_told_once() {
 }
 
 #[test]
-fn topics_that_are_lost_with_the_database_are_given_again_before_what_comes_after() {
+fn topics_that_are_lost_with_the_database_are_stored_again_before_later_ones() {
     let home = Home::new();
     let (segment, mut storing) = has_stored(&home);
     assert!(!storing.backlog.wants_topics());
@@ -270,7 +268,7 @@ fn topics_that_are_lost_with_the_database_are_given_again_before_what_comes_afte
 }
 
 #[test]
-fn a_failure_to_read_is_said_once_and_the_questions_are_counted() {
+fn a_failure_to_read_is_logged_once_and_the_requests_are_counted() {
     let home = Home::new();
     let (segment, mut storing) = has_stored(&home);
     let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
@@ -292,7 +290,7 @@ fn a_failure_to_read_is_said_once_and_the_questions_are_counted() {
 }
 
 #[test]
-fn what_fails_is_tried_again_with_one_line_and_ever_longer_pauses() {
+fn storing_is_retried_with_one_entry_and_ever_longer_pauses() {
     let home = Home::new();
     let (segment, mut storing) = has_stored(&home);
     let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
@@ -310,7 +308,7 @@ fn what_fails_is_tried_again_with_one_line_and_ever_longer_pauses() {
     assert_eq!(
         storing.backlog.waiting_lines("#a", RecordId::first_of(Sequence(u64::MAX)), None).len(),
         6,
-        "nothing is given up"
+        "nothing is dropped"
     );
     other.execute_batch("DROP TRIGGER hinder").unwrap();
     for (left, batch_max) in [(5, 2), (3, 4), (0, 8)] {
@@ -327,15 +325,15 @@ fn what_fails_is_tried_again_with_one_line_and_ever_longer_pauses() {
         );
     }
     assert!(storing.failure.is_none() && storing.until_next_try().is_zero());
-    // At the end of the server it is tried more often.
+    // While the server ends it retries more often.
     other.execute_batch(hinder).unwrap();
-    storing.pause = AGAIN_MAX;
+    storing.pause = RETRY_MAX;
     storing.failed_at = Instant::now();
     storing.backlog.close();
-    assert!(storing.until_next_try() <= AGAIN);
+    assert!(storing.until_next_try() <= RETRY);
 }
 
 #[test]
-fn where_nothing_is_kept_no_gap_holds_up_the_journals_end() {
+fn without_a_data_directory_a_gap_does_not_delay_the_journals_end() {
     ends_with_a_gap(None);
 }
