@@ -163,7 +163,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(self.take_from(taken_by(dead), consumer))
     }
 
-    /// With the lock.
+    /// Takes the first task whose slot has this state. Called with the lock held.
     fn take_from(&self, state: u32, consumer: u16) -> Option<(T, Claim)> {
         let slots: &'static [TaskSlot] = *self.slots;
         let found = slots.iter().filter(|slot| slot.state.load(Ordering::Acquire) == state);
