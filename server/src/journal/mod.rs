@@ -106,7 +106,8 @@ pub fn stand_in(
 pub fn run(segment: &'static Segment, me: Slot, config: &JournalConfig, gate: Party) -> i32 {
     if config.data_dir.is_none() {
         log::warn!(
-            "no history is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir"
+            "no history is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with \
+             --data-dir"
         );
     }
     warn_of_file_size(config);
@@ -146,7 +147,8 @@ fn warn_of_file_size(config: &JournalConfig) {
     if 0 < kept && kept < config.quota.bytes_max {
         let (kept, limit) = (kept >> 10, limit >> 10);
         log::warn!(
-            "the history keeps at most {kept} KiB, since files may not be larger than {limit} KiB (ulimit -f)"
+            "the history keeps at most {kept} KiB, since files may not be larger than {limit} KiB \
+             (ulimit -f)"
         );
     }
 }

@@ -235,7 +235,8 @@ impl Journal {
         {
             let skipped = self.backlog.tally().skipped.load(Ordering::Relaxed);
             log::warn!(
-                "lines are not stored fast enough: {skipped} are missing from the history so far, the chat goes on; a larger --ring holds more"
+                "lines are not stored fast enough: {skipped} are missing from the history so far, \
+                 the chat goes on; a larger --ring holds more"
             );
             (self.has_unreported_drops, self.warned_at) = (false, Some(Instant::now()));
         }
@@ -252,7 +253,8 @@ impl Journal {
         match (std::mem::replace(&mut self.is_hanging, is_hanging), is_hanging) {
             (false, true) => {
                 log::warn!(
-                    "the disk does not answer, so nothing is stored now; the chat goes on, and its lines wait in the ring"
+                    "the disk does not answer, so nothing is stored now; the chat goes on, and \
+                     its lines wait in the ring"
                 );
             }
             (true, false) => log::warn!("the disk answers again"),

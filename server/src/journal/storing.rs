@@ -186,7 +186,8 @@ impl Storing {
         if lost_to >= run && reached < Some(lost_to) {
             tally.lost.fetch_add(lost, Ordering::Relaxed);
             log::warn!(
-                "the history lost what was stored before another program changed its files: at most {lost} lines of this run"
+                "the history lost what was stored before another program changed its files: at \
+                 most {lost} lines of this run"
             );
             self.backlog.note_gap(lost_to);
             self.backlog.want_topics();
@@ -229,7 +230,8 @@ impl Storing {
         if let Some(Err(error)) = self.sequences.as_mut().map(|file| save(file, tail)) {
             let data_dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
             log::warn!(
-                "cannot store in {data_dir} which ids are used: {error}; if the clock is set back, the ids of the next run are lower than those of this one"
+                "cannot store in {data_dir} which ids are used: {error}; if the clock is set \
+                 back, the ids of the next run are lower than those of this one"
             );
             // Not saved again until the database is opened again.
             self.sequences = None;

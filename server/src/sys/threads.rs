@@ -21,7 +21,8 @@ pub(super) fn is_single_threaded() -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(Errno::EINVAL) => Ok(false),
         Err(errno) => Err(io::Error::other(format!(
-            "it is unknown whether this process has one thread: /proc/self/task can't be read, and unshare is refused ({errno}); mount /proc"
+            "it is unknown whether this process has one thread: /proc/self/task can't be read, \
+             and unshare is refused ({errno}); mount /proc"
         ))),
     }
 }
