@@ -119,7 +119,7 @@ mod tests {
     use std::io::{Read, Write};
 
     #[test]
-    fn messages_keep_their_borders_and_carry_descriptors() {
+    fn messages_keep_their_boundaries_and_carry_descriptors() {
         let (here, there) = pair::<(u32, String), bool>().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
         here.send(&(1, "one".into()), None).unwrap();

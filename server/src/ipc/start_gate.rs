@@ -68,9 +68,9 @@ impl StartGate {
         size_of::<Shared>().saturating_add(parties.saturating_mul(size_of::<AtomicU32>()))
     }
 
-    /// One of the gate's processes. `party` is below the number of processes for which the gate was
+    /// One of the gate's processes. `number` is below the number of processes for which the gate was
     /// created.
-    pub fn place(self, party: usize) -> Party {
+    pub fn party(self, party: usize) -> Party {
         Party { gate: self, party }
     }
 
@@ -173,14 +173,14 @@ mod tests {
     fn processes_wait_until_the_gate_is_opened() {
         let gate = gate(2);
         let passing: Vec<_> =
-            (0..2).map(|party| std::thread::spawn(move || gate.place(party).pass())).collect();
+            (0..2).map(|party| std::thread::spawn(move || gate.party(party).pass())).collect();
         while !(gate.is_ready(0) && gate.is_ready(1)) {
             std::thread::yield_now();
         }
         assert!(!gate.is_open() && passing.iter().all(|thread| !thread.is_finished()));
         gate.open();
         passing.into_iter().for_each(|thread| thread.join().unwrap());
-        gate.place(0).pass();
+        gate.party(0).pass();
     }
 
     #[test]
@@ -191,9 +191,9 @@ mod tests {
         for _life in 0..2 {
             gate.expect(1);
             assert_eq!(stage(), (false, false));
-            gate.place(1).begin();
+            gate.party(1).begin();
             assert_eq!(stage(), (true, false));
-            gate.place(1).pass();
+            gate.party(1).pass();
             assert_eq!(stage(), (true, true));
         }
         assert!(!gate.has_begun(0));

@@ -58,7 +58,7 @@ impl Prepared {
 #[derive(Debug)]
 pub struct Backlog {
     /// False in a stand-in, which stores nothing.
-    is_attended: bool,
+    has_storing_thread: bool,
     inner: Mutex<Inner>,
     has_work: Condvar,
     tally: &'static Tally,
@@ -74,7 +74,7 @@ struct Inner {
     /// database doesn't contain that gap yet.
     gap: Option<Sequence>,
     /// When the storing thread began its present turn; `None` between turns.
-    at_work_since: Option<Instant>,
+    busy_since: Option<Instant>,
     /// The backlog grows: the storing thread must not wait for more entries.
     is_urgent: bool,
     /// The server ends: the storing thread closes the database when everything is stored.
@@ -96,13 +96,18 @@ impl Backlog {
         let gap = (skipped_to > Sequence(0)).then_some(skipped_to);
         // Topics may be among the dropped entries.
         let inner = Inner { gap, wants_topics: gap.is_some(), ..Inner::default() };
-        Backlog { is_attended: true, inner: Mutex::new(inner), has_work: Condvar::new(), tally }
+        Backlog {
+            has_storing_thread: true,
+            inner: Mutex::new(inner),
+            has_work: Condvar::new(),
+            tally,
+        }
     }
 
     /// Creates a stand-in's backlog. There is no storing thread, so every request is answered at
     /// once with [`Prepared::unreadable`].
-    pub fn unattended(tally: &'static Tally) -> Backlog {
-        Backlog { is_attended: false, ..Backlog::new(tally) }
+    pub fn without_storing_thread(tally: &'static Tally) -> Backlog {
+        Backlog { has_storing_thread: false, ..Backlog::new(tally) }
     }
 
     /// Adds entries that the reading thread has read, and leaves `entries` empty.
@@ -114,13 +119,13 @@ impl Backlog {
     }
 
     /// The storing thread calls this when it begins or ends a turn.
-    pub fn set_at_work(&self, is_at_work: bool) {
-        self.lock().at_work_since = is_at_work.then(Instant::now);
+    pub fn set_busy(&self, is_busy: bool) {
+        self.lock().busy_since = is_busy.then(Instant::now);
     }
 
     /// How long the storing thread's present turn has lasted; 0 between turns.
-    pub fn at_work_for(&self) -> Duration {
-        self.lock().at_work_since.map_or(Duration::ZERO, |since| since.elapsed())
+    pub fn busy_for(&self) -> Duration {
+        self.lock().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How many entries are neither stored nor dropped.
@@ -154,18 +159,18 @@ impl Backlog {
         let mut inner = self.lock();
         let mut count = 0;
         let mut last = Sequence(0);
-        for (place, is_dropped) in inner
+        for (position, is_dropped) in inner
             .in_flight
             .iter_mut()
-            .filter(|(place, is_dropped)| *place < sequence && !is_dropped)
+            .filter(|(position, is_dropped)| *position < sequence && !is_dropped)
         {
-            (*is_dropped, last, count) = (true, *place, count + 1);
+            (*is_dropped, last, count) = (true, *position, count + 1);
         }
-        while let Some(place) =
-            inner.entries.front().map(Entry::position).filter(|&place| place < sequence)
+        while let Some(position) =
+            inner.entries.front().map(Entry::position).filter(|&position| position < sequence)
         {
             inner.entries.pop_front();
-            (last, count) = (place, count + 1);
+            (last, count) = (position, count + 1);
         }
         if count > 0 {
             inner.gap = inner.gap.max(Some(last));
@@ -177,7 +182,7 @@ impl Backlog {
 
     /// Requests a part of a history.
     pub fn ask(&self, request: Lookup) {
-        if !self.is_attended {
+        if !self.has_storing_thread {
             return self.prepare(Prepared::unreadable(request.request, request.after));
         }
         self.lock().requests.push_back(request);
@@ -291,13 +296,13 @@ impl Backlog {
     }
 
     /// Records a gap: what was stored up to `until` is lost with its database.
-    pub fn note_gap(&self, until: Sequence) {
+    pub fn add_gap(&self, until: Sequence) {
         let mut inner = self.lock();
         inner.gap = inner.gap.max(Some(until));
     }
 
     /// Requests the current topics from the reading thread: they were lost with the database.
-    pub fn want_topics(&self) {
+    pub fn request_topics(&self) {
         self.lock().wants_topics = true;
     }
 
@@ -307,7 +312,7 @@ impl Backlog {
     }
 
     /// Hands over the current topics: as they were before the entries that are added next.
-    pub fn give_topics(&self, topics: Vec<Topic>) {
+    pub fn hand_over_topics(&self, topics: Vec<Topic>) {
         let mut inner = self.lock();
         (inner.wants_topics, inner.lost_topics) = (false, Some(topics));
     }

@@ -3,9 +3,9 @@
 //! ring would fill up. The journal also stores the lines, for `/history` and for the next run.
 //!
 //! ```text
-//!  event log ──► reading thread: state, snapshots ──► entries to store ──► storing thread ──► SQLite
-//!      ▲                      │                          (backlog)                   │
-//!      └── answers, topics ───┴──────────────────────────────────────────────────────┘
+//!  event log ──► reading thread: state, snapshots ──► backlog ──► storing thread ──► SQLite
+//!      ▲                      │                                         │
+//!      └── answers, topics ───┴─────────────────────────────────────────┘
 //! ```
 //!
 //! | file | contents |
@@ -97,7 +97,7 @@ pub fn stand_in(
     config: &JournalConfig,
 ) -> Result<Box<dyn Duty>, JoinError> {
     let config = JournalConfig { data_dir: None, ..config.clone() };
-    let backlog = Arc::new(Backlog::unattended(config.tally));
+    let backlog = Arc::new(Backlog::without_storing_thread(config.tally));
     Ok(Box::new(Journal::join(segment, me, &config, backlog)?))
 }
 

@@ -222,7 +222,7 @@ impl Journal {
     /// Hands new entries to the storing thread, and drops those that it couldn't store in time.
     fn hand_over_entries(&mut self) {
         if self.backlog.wants_topics() {
-            self.backlog.give_topics(self.current_topics());
+            self.backlog.hand_over_topics(self.current_topics());
         }
         let done_through = self.done_through();
         self.collected.entries.retain(|entry| entry.position() > done_through);
@@ -249,7 +249,7 @@ impl Journal {
     /// Warns the operator when the storing thread begins to hang, and when it goes on. It can't do
     /// that itself.
     fn watch_storing(&mut self) {
-        let is_hanging = self.backlog.at_work_for() > HANGS_AFTER;
+        let is_hanging = self.backlog.busy_for() > HANGS_AFTER;
         match (std::mem::replace(&mut self.is_hanging, is_hanging), is_hanging) {
             (false, true) => {
                 log::warn!(

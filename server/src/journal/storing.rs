@@ -104,9 +104,9 @@ impl Storing {
     /// Runs until the process ends.
     pub fn run(&mut self) -> ! {
         loop {
-            self.backlog.set_at_work(true);
+            self.backlog.set_busy(true);
             self.turn();
-            self.backlog.set_at_work(false);
+            self.backlog.set_busy(false);
             if self.failure.is_some() {
                 std::thread::sleep(self.until_next_try().min(GATHER));
             }
@@ -153,7 +153,7 @@ impl Storing {
         let run = self.segment.log.first();
         let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
-        self.note_loss(&store)?;
+        self.report_loss(&store)?;
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.segment.doorbells.get(self.me).ring();
         self.store = Some(store);
@@ -171,8 +171,8 @@ impl Storing {
         }
     }
 
-    /// Records a gap if this run has stored more than the database contains.
-    fn note_loss(&self, store: &Store) -> Result<(), StoreError> {
+    /// Reports a loss and records a gap if this run has stored more than the database contains.
+    fn report_loss(&self, store: &Store) -> Result<(), StoreError> {
         let (run, tally) = (self.segment.log.first(), self.backlog.tally());
         let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
         let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
@@ -189,8 +189,8 @@ impl Storing {
                 "the history lost what was stored before another program changed its files: at \
                  most {lost} lines of this run"
             );
-            self.backlog.note_gap(lost_to);
-            self.backlog.want_topics();
+            self.backlog.add_gap(lost_to);
+            self.backlog.request_topics();
             self.segment.doorbells.get(self.me).ring();
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Storing {
         if let Some(topics) = self.backlog.take_lost_topics()
             && let Err(error) = store.store_topics(&topics)
         {
-            self.backlog.give_topics(topics);
+            self.backlog.hand_over_topics(topics);
             return Err(error);
         }
         let entries = self.backlog.take(self.batch_max);

@@ -32,8 +32,8 @@
 //! | `step` | points at which the simulation kills a process | |
 //!
 //! Four more sections are primitives of [`ipc`](crate::ipc), or a single word: `admission`,
-//! `start_gate`, `stopping`, `stand_in`. The counter of lost log output is not a section: the process
-//! that writes the log output starts before the segment's size is known.
+//! `start_gate`, `stopping`, `stand_in`. The counter of lost log output is not a section: the
+//! process that writes the log output starts before the segment's size is known.
 //!
 //! Every structure here consists of words without pointers, and all zeroes is a valid state. (The C
 //! library keeps pointers in a mutex while it is locked; only the owner uses them.)
@@ -72,7 +72,7 @@ pub use log::{
     AppendError, BLOCK_BYTES, Batch, Cursors, Entry, Log, RING_BYTES_MAX, RING_BYTES_MIN, Reader,
 };
 pub use published::SNAPSHOT_BUFFERS;
-pub use quarantine::{Place, Quarantine, Treatment};
+pub use quarantine::{Quarantine, Treatment, WorkItem};
 pub use snapshots::{SnapshotWriter, Snapshots};
 #[cfg(test)]
 pub use step::simulated;

@@ -35,7 +35,7 @@ const QUARANTINE_MAX: usize = 64;
 
 /// What a thread works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum WorkItem {
     /// A session's input from an offset on. It is not in a record yet.
     Input {
         /// The session.
@@ -66,49 +66,49 @@ pub enum Treatment {
     Skip,
 }
 
-impl Place {
+impl WorkItem {
     /// The session that sent the input or record.
     pub fn session(self) -> SessionId {
         match self {
-            Place::Input { session, .. } | Place::Record { session, .. } => session,
+            WorkItem::Input { session, .. } | WorkItem::Record { session, .. } => session,
         }
     }
 
     /// Whether both are the same input, or the same record with the same treatment.
-    pub fn is_same(self, other: Place) -> bool {
+    pub fn is_same(self, other: WorkItem) -> bool {
         match (self, other) {
             (
-                Place::Record { sequence, treatment, .. },
-                Place::Record { sequence: other, treatment: others, .. },
+                WorkItem::Record { sequence, treatment, .. },
+                WorkItem::Record { sequence: other, treatment: others, .. },
             ) => sequence == other && treatment == others,
             (one, other) => one == other,
         }
     }
 
     /// Whether both are the same record, whatever its treatment.
-    pub fn is_same_record(self, other: Place) -> bool {
+    pub fn is_same_record(self, other: WorkItem) -> bool {
         matches!(
             (self, other),
-            (Place::Record { sequence, .. }, Place::Record { sequence: other, .. })
+            (WorkItem::Record { sequence, .. }, WorkItem::Record { sequence: other, .. })
                 if sequence == other
         )
     }
 
     fn words(self) -> [u64; 4] {
         match self {
-            Place::Input { session, offset } => [1, session.0, offset, 0],
-            Place::Record { sequence, session, treatment } => {
+            WorkItem::Input { session, offset } => [1, session.0, offset, 0],
+            WorkItem::Record { sequence, session, treatment } => {
                 [2, session.0, sequence.0, treatment as u64]
             }
         }
     }
 
-    fn of([kind, session, place, treatment]: [u64; 4]) -> Option<Place> {
+    fn of([kind, session, position, treatment]: [u64; 4]) -> Option<WorkItem> {
         let session = SessionId(session);
         match kind {
-            1 => Some(Place::Input { session, offset: place }),
-            2 => Some(Place::Record {
-                sequence: Sequence(place),
+            1 => Some(WorkItem::Input { session, offset: position }),
+            2 => Some(WorkItem::Record {
+                sequence: Sequence(position),
                 session,
                 treatment: Treatment::of(treatment),
             }),
@@ -151,7 +151,7 @@ pub(super) struct State {
 #[repr(C, align(128))]
 pub(super) struct Row {
     /// For each thread: what it works on.
-    places: [DoubleBuffered<4>; 2],
+    items: [DoubleBuffered<4>; 2],
     _pad: [u64; 14],
 }
 
@@ -176,8 +176,8 @@ impl Quarantine {
     }
 
     /// Stores what a thread is about to work on.
-    pub fn enter(&self, slot: Slot, thread: Thread, place: Place) {
-        self.of(slot, thread).store(place.words());
+    pub fn enter(&self, slot: Slot, thread: Thread, item: WorkItem) {
+        self.of(slot, thread).store(item.words());
     }
 
     /// Clears a thread's work item: the thread has finished it.
@@ -193,33 +193,37 @@ impl Quarantine {
     }
 
     /// What a thread works on, or worked on when it died.
-    pub fn place(&self, slot: Slot, thread: Thread) -> Option<Place> {
-        Place::of(self.of(slot, thread).load().0)
+    pub fn work_item(&self, slot: Slot, thread: Thread) -> Option<WorkItem> {
+        WorkItem::of(self.of(slot, thread).load().0)
     }
 
     /// Whether processes now treat the record in another way than `item` has it: a crash on `item`
     /// gives no new information then.
-    pub fn is_outdated(&self, place: Place) -> bool {
-        matches!(place, Place::Record { sequence, treatment, .. } if treatment < self.treatment(sequence))
+    pub fn is_outdated(&self, item: WorkItem) -> bool {
+        matches!(
+            item,
+            WorkItem::Record { sequence, treatment, .. }
+                if treatment < self.treatment(sequence)
+        )
     }
 
     /// Quarantines what two processes have crashed on. Only the supervisor calls this. Returns the
     /// item with the treatment to use from now on.
-    pub fn add(&self, place: Place) -> Place {
-        let place = match place {
-            Place::Record { sequence, session, treatment } => {
-                Place::Record { sequence, session, treatment: treatment.next() }
+    pub fn add(&self, item: WorkItem) -> WorkItem {
+        let item = match item {
+            WorkItem::Record { sequence, session, treatment } => {
+                WorkItem::Record { sequence, session, treatment: treatment.next() }
             }
-            input @ Place::Input { .. } => input,
+            input @ WorkItem::Input { .. } => input,
         };
-        if let Place::Record { sequence, .. } = place {
+        if let WorkItem::Record { sequence, .. } = item {
             self.state.last_record.fetch_max(sequence.0, Ordering::Relaxed);
         }
         let count = self.state.count.load(Ordering::Relaxed);
-        self.state.list[count as usize % QUARANTINE_MAX].store(place.words());
+        self.state.list[count as usize % QUARANTINE_MAX].store(item.words());
         // SYNC quarantine: a process that sees the count sees the item.
         self.state.count.store(count + 1, Ordering::Release);
-        place
+        item
     }
 
     /// How many items were quarantined so far.
@@ -229,11 +233,11 @@ impl Quarantine {
     }
 
     /// The quarantined items, oldest first: a record's latest treatment comes last.
-    pub fn list(&self) -> impl Iterator<Item = Place> {
+    pub fn list(&self) -> impl Iterator<Item = WorkItem> {
         let count = self.count();
         let first = count.saturating_sub(QUARANTINE_MAX as u64);
         (first..count).filter_map(|index| {
-            Place::of(self.state.list[index as usize % QUARANTINE_MAX].load().0)
+            WorkItem::of(self.state.list[index as usize % QUARANTINE_MAX].load().0)
         })
     }
 
@@ -242,15 +246,15 @@ impl Quarantine {
         if record.0 > self.state.last_record.load(Ordering::Relaxed) {
             return Treatment::Apply;
         }
-        let here = self.list().filter_map(|place| match place {
-            Place::Record { sequence, treatment, .. } if sequence == record => Some(treatment),
+        let here = self.list().filter_map(|item| match item {
+            WorkItem::Record { sequence, treatment, .. } if sequence == record => Some(treatment),
             _ => None,
         });
         here.last().unwrap_or(Treatment::Apply)
     }
 
     fn of(&self, slot: Slot, thread: Thread) -> &DoubleBuffered<4> {
-        &self.rows[slot.index()].places[thread as usize]
+        &self.rows[slot.index()].items[thread as usize]
     }
 }
 
@@ -270,15 +274,15 @@ mod tests {
             segment.quarantine.enter(
                 ME,
                 Thread::Send,
-                Place::Record { sequence: record, session, treatment },
+                WorkItem::Record { sequence: record, session, treatment },
             );
-            let place = segment.quarantine.place(ME, Thread::Send).unwrap();
-            assert_eq!((place.session(), segment.quarantine.count()), (session, count));
-            segment.quarantine.add(place);
+            let item = segment.quarantine.work_item(ME, Thread::Send).unwrap();
+            assert_eq!((item.session(), segment.quarantine.count()), (session, count));
+            segment.quarantine.add(item);
         }
         assert_eq!(seen, [Treatment::Apply, Treatment::Mute, Treatment::Skip]);
         assert_eq!(segment.quarantine.treatment(Sequence(78)), Treatment::Apply);
         segment.reset_threads(ME);
-        assert_eq!(segment.quarantine.place(ME, Thread::Send), None);
+        assert_eq!(segment.quarantine.work_item(ME, Thread::Send), None);
     }
 }

@@ -95,7 +95,7 @@ impl Supervisor {
                 channel,
                 udp,
                 inherited: inherited.collect(),
-                gate: segment.start_gate.place(slot.index()),
+                gate: segment.start_gate.party(slot.index()),
                 ends_with_connections: kind.ends == Ends::WithItsConnection,
             });
             (kind.run)(&self.work, slot, start)
@@ -127,7 +127,7 @@ impl Supervisor {
         if let Some(carried_over) = self.children.carried_over(slot) {
             carried_over.take_on_in_child();
         }
-        self.segment.start_gate.place(slot.index()).begin();
+        self.segment.start_gate.party(slot.index()).begin();
     }
 
     /// What the process in a slot is given if it is forked now.

@@ -1,18 +1,18 @@
 use super::*;
 
-fn topic(place: u64) -> Entry {
+fn topic(position: u64) -> Entry {
     Entry::Topic(Topic {
-        sequence: Sequence(place),
+        sequence: Sequence(position),
         room: "#a".into(),
         room_key: "#a".into(),
         text: String::new(),
     })
 }
 
-fn backlog(places: impl Iterator<Item = u64>) -> (Backlog, &'static Tally) {
+fn backlog(positions: impl Iterator<Item = u64>) -> (Backlog, &'static Tally) {
     let tally: &'static Tally = Box::leak(Box::default());
     let backlog = Backlog::new(tally);
-    backlog.add(&mut places.map(topic).collect());
+    backlog.add(&mut positions.map(topic).collect());
     (backlog, tally)
 }
 
@@ -38,9 +38,9 @@ fn entries_that_could_not_be_stored_wait_again_unless_they_were_dropped() {
     backlog.add(&mut vec![topic(4)]);
     assert_eq!((backlog.drop_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
     backlog.not_stored(taken);
-    let places: Vec<u64> =
+    let positions: Vec<u64> =
         backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.position().0).collect();
-    assert_eq!((places, counts(tally)), (vec![2, 3, 4], [0, 2, 2]), "a gap, and two entries");
+    assert_eq!((positions, counts(tally)), (vec![2, 3, 4], [0, 2, 2]), "a gap, and two entries");
 }
 
 #[test]

@@ -124,8 +124,8 @@ impl fmt::Display for StoreError {
             }
             StoreError::FileSize { action, path, limit } => write!(
                 f,
-                "cannot {action} the history {}: its files have reached the limit on the size of files, {} KiB (ulimit -f); \
-                 raise it and start the server again",
+                "cannot {action} the history {}: its files have reached the limit on the size of \
+                 files, {} KiB (ulimit -f); raise it and start the server again",
                 path.display(),
                 limit >> 10
             ),
@@ -166,8 +166,8 @@ impl std::error::Error for StoreError {
 
 /// The reason, and what the operator can do about it, if anything.
 fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
-    const WRITABLE: &str = "let the server's user write to it and to its directory, or choose another directory with \
-         --data-dir";
+    const WRITABLE: &str = "let the server's user write to it and to its directory, or choose \
+         another directory with --data-dir";
     Some(match error.sqlite_error_code()? {
         ErrorCode::DiskFull => ("the disk is full", "make room on its file system"),
         ErrorCode::CannotOpen => ("it can't be opened as a file", WRITABLE),
@@ -182,8 +182,8 @@ fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
         ),
         ErrorCode::DatabaseCorrupt => (
             "it is damaged",
-            "stop the server, move the file and those with -wal and -shm behind its name away, and start with an empty history; \
-             sqlite3's .recover may save what is in it",
+            "stop the server, move the file and those with -wal and -shm behind its name away, and \
+             start with an empty history; sqlite3's .recover may save what is in it",
         ),
         ErrorCode::NotADatabase => {
             ("it is no SQLite database", "move it away or choose another directory with --data-dir")

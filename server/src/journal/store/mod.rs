@@ -2,9 +2,10 @@
 //! journal uses it.
 //!
 //! ```text
-//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; what is too much goes
-//!                                                                     │
-//!                           last_lines, complete_since, topics ◄──────┘
+//!  entries and the     ──► store ──► one transaction: lines, topics, gap, progress;
+//!  sequence they reach                 lines beyond the quota are deleted
+//!                                          │
+//!  last_lines, complete_since, topics ◄────┘
 //! ```
 //!
 //! **Everything is stored once.** A transaction stores entries together with the sequence that they

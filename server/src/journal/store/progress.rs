@@ -8,9 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 const LOAD_PROGRESS: &str =
     "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
 const SAVE_PROGRESS: &str = "
-    INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
-    ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached, run_line = excluded.run_line,
-        next_line = excluded.next_line, gap_line = excluded.gap_line, gap_until = excluded.gap_until, is_closed = 0";
+    INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until)
+        VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached,
+        run_line = excluded.run_line, next_line = excluded.next_line,
+        gap_line = excluded.gap_line, gap_until = excluded.gap_until, is_closed = 0";
 
 /// The one row of `progress`: how far the database has come.
 #[derive(Clone, Copy, Debug)]

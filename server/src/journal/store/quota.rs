@@ -41,17 +41,20 @@ const ROOM_BYTES: usize = 128;
 const TOTALS: &str =
     "SELECT is_established, sum(lines), sum(bytes) FROM rooms GROUP BY is_established";
 const FORGET_EMPTY_ROOMS: &str = "DELETE FROM rooms WHERE is_established IN (0, 1) AND lines <= 0";
-const FORGET_ROOM: &str = "DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1) \
-     RETURNING key, bytes";
+const FORGET_ROOM: &str = "
+    DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1)
+        RETURNING key, bytes";
 const LARGEST_BY_LINES: &str =
     "SELECT id, lines FROM rooms WHERE is_established = ?1 ORDER BY lines DESC LIMIT 2";
 const LARGEST_BY_BYTES: &str =
     "SELECT id, bytes FROM rooms WHERE is_established = ?1 ORDER BY bytes DESC LIMIT 2";
 const OLDEST_LINES: &str = "
-    SELECT id, length(CAST(nick AS BLOB)) + length(CAST(text AS BLOB)) FROM lines WHERE room = ?1 ORDER BY id LIMIT ?2";
+    SELECT id, length(CAST(nick AS BLOB)) + length(CAST(text AS BLOB)) FROM lines
+        WHERE room = ?1 ORDER BY id LIMIT ?2";
 const DELETE_LINES: &str = "DELETE FROM lines WHERE room = ?1 AND id <= ?2";
-const ESTABLISH: &str = "UPDATE rooms SET is_established = 1 WHERE id = ?1 AND is_established = 0 RETURNING lines, \
-     bytes";
+const ESTABLISH: &str = "
+    UPDATE rooms SET is_established = 1 WHERE id = ?1 AND is_established = 0
+        RETURNING lines, bytes";
 const ESTABLISHED_TIME: &str = "SELECT established_time FROM progress";
 const SET_ESTABLISHED_TIME: &str = "UPDATE progress SET established_time = ?1";
 

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const LAST_TOPICS: &str = "SELECT sequence, name, key, text FROM topics ORDER BY id DESC LIMIT ?1";
 pub(super) const LAST_LINES: &str = "
-    SELECT lines.sequence, record_index, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
+    SELECT lines.sequence, record_index, time, name, key, nick, is_action, text
+    FROM rooms JOIN lines ON lines.room = rooms.id
     WHERE rooms.key = ?1 AND lines.id < ?2 ORDER BY lines.id DESC LIMIT ?3";
 const NEXT_LINE: &str =
     "SELECT id, sequence, record_index FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";

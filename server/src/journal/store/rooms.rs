@@ -15,7 +15,9 @@ const FIND_ROOM: &str =
     "UPDATE rooms SET name = ?2 WHERE key = ?1 RETURNING id, first_time, is_established";
 const ADD_ROOM: &str = "
     INSERT INTO rooms (key, name, bytes, first_time, lost_line, lost_until)
-    VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress), (SELECT forgotten_until FROM progress)) RETURNING id";
+    VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress),
+        (SELECT forgotten_until FROM progress))
+    RETURNING id";
 
 /// The numbers of the rooms with recent lines, by key.
 #[derive(Debug, Default)]

@@ -9,16 +9,20 @@ use forkchat_common::ids::{RecordId, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
-const ADD_LINE: &str = "INSERT INTO lines (id, sequence, record_index, time, room, nick, is_action, text) VALUES \
-     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const ADD_LINE: &str = "
+    INSERT INTO lines (id, sequence, record_index, time, room, nick, is_action, text)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const SET_TOPIC: &str =
     "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
-const TRIM_TOPICS: &str = "DELETE FROM topics WHERE id IN (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT \
-     count(*) FROM topics) - ?1))";
+const TRIM_TOPICS: &str = "
+    DELETE FROM topics WHERE id IN
+        (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
 const TRIM_TOPICS_BYTES: &str = "
     DELETE FROM topics WHERE id <= (SELECT max(id) FROM
-        (SELECT id, sum(64 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) + length(CAST(text AS BLOB))) OVER (ORDER BY id DESC) AS bytes
+        (SELECT id,
+            sum(64 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB))
+                + length(CAST(text AS BLOB))) OVER (ORDER BY id DESC) AS bytes
         FROM topics) WHERE bytes > ?1)";
 
 impl Store {

@@ -40,7 +40,7 @@ fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
     // The thread never ends; after `is_closed` it sleeps until its process ends.
     std::thread::spawn(move || storing.run());
     until("an answer", || !backlog.take_prepared().is_empty());
-    backlog.note_gap(gap_end);
+    backlog.add_gap(gap_end);
     backlog.close();
     until("the end", || backlog.is_closed());
     (run, gap_end)
@@ -57,11 +57,11 @@ fn a_gap_that_is_not_stored_yet_is_stored_when_the_journal_ends() {
     );
 }
 
-fn line(place: u64) -> Entry {
+fn line(position: u64) -> Entry {
     let [room, room_key, nick, text] = ["#a", "#a", "a", "said"].map(str::to_owned);
     Entry::from(Line {
-        id: RecordId::first_of(Sequence(place)),
-        time: Micros(place),
+        id: RecordId::first_of(Sequence(position)),
+        time: Micros(position),
         room,
         room_key,
         nick,
@@ -82,7 +82,7 @@ fn has_stored(home: &Home) -> (&'static Segment, Storing) {
     let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
     let mut storing = Storing::new(segment, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
     storing.turn();
-    backlog.add(&mut (1..=3).map(|place| line(segment.log.first().0 + place)).collect());
+    backlog.add(&mut (1..=3).map(|position| line(segment.log.first().0 + position)).collect());
     storing.turn();
     (segment, storing)
 }
@@ -227,7 +227,7 @@ fn lines_that_a_successor_reads_again_are_in_the_answer_once() {
         Storing::new(segment, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
     storing.open().unwrap();
     // The request comes before any of these lines is in the database.
-    storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
+    storing.backlog.add(&mut (1..=5).map(|position| line(first.0 + position)).collect());
     assert_eq!(
         request(&mut storing, Sequence(first.0 + 9)),
         (5, PartEnd::Since(RecordId::first_of(first)))
@@ -247,13 +247,13 @@ fn topics_that_are_lost_with_the_database_are_stored_again_before_later_ones() {
     std::fs::remove_file(home.0.join("history.sqlite3")).unwrap();
     storing.turn();
     assert!(storing.backlog.wants_topics() && !storing.backlog.is_empty());
-    let topic = |room: &str, place: u64, text: &str| Topic {
-        sequence: Sequence(segment.log.first().0 + place),
+    let topic = |room: &str, position: u64, text: &str| Topic {
+        sequence: Sequence(segment.log.first().0 + position),
         room: room.to_owned(),
         room_key: room.to_owned(),
         text: text.to_owned(),
     };
-    storing.backlog.give_topics(vec![
+    storing.backlog.hand_over_topics(vec![
         topic("#a", 4, "tea"),
         topic("#b", 4, "coffee"),
         topic("#c", 4, "water"),
@@ -297,7 +297,9 @@ fn storing_is_retried_with_one_entry_and_ever_longer_pauses() {
     let hinder =
         "CREATE TRIGGER hinder BEFORE INSERT ON lines BEGIN SELECT RAISE(ABORT, 'hindered'); END";
     other.execute_batch(hinder).unwrap();
-    storing.backlog.add(&mut (4..=9).map(|place| line(segment.log.first().0 + place)).collect());
+    storing
+        .backlog
+        .add(&mut (4..=9).map(|position| line(segment.log.first().0 + position)).collect());
     for millis in [500, 1_000, 2_000, 4_000, 4_000] {
         storing.turn();
         assert_eq!((storing.pause, storing.batch_max), (Duration::from_millis(millis), 1));

@@ -4,7 +4,7 @@
 //!            least of all cursors                                  tail
 //!            and the snapshot's sequence                            │
 //!                 │                                                 ▼
-//!   ─────────────[█████ needed by a reader or a successor         ██]──── free ────▶ (wraps around)
+//!   ─────────────[█████████ needed by a reader or a successor ██████]──── free ────▶ (wraps)
 //!                 ▲            ▲                  ▲
 //!             journal      worker 1           worker 0
 //! ```
@@ -19,12 +19,12 @@
 //!       └────────────┴────────────┴────────────┴────────────┴────────────┴─────────
 //! ```
 //!
-//! A record in the ring, in blocks of 64 bytes (8 words):
+//! A record in the ring, in blocks of 64 bytes (8 words); zeroes fill its last block:
 //!
 //! ```text
 //! word 0          word 1       word 2       word 3 …
 //! ┌───────┬───────┬────────────┬────────────┬──────────────────────────┬─────────┐
-//! │ index │length │ sequence   │ time       │ payload (length bytes)   │ zeroes  │ up to the next block
+//! │ index │length │ sequence   │ time       │ payload (length bytes)   │ zeroes  │
 //! │ (high half)   │ of the id  │ in µs      │                          │         │
 //! └───────┴───────┴────────────┴────────────┴──────────────────────────┴─────────┘
 //! ```

@@ -110,7 +110,7 @@ fn ten_thousand_new_rooms_push_out_no_established_one() {
 }
 
 #[test]
-fn one_room_an_hour_becomes_established_when_it_is_spoken_in_a_day_after_its_first_line() {
+fn one_room_an_hour_becomes_established_a_day_or_more_after_its_first_line() {
     let home = Home::new();
     let mut opened = home.open(1_000);
     let is_established = |opened: &Store, room: &str| {
@@ -233,8 +233,8 @@ fn a_limit_below_the_smallest_history_creates_no_file() {
     let home = Home::new();
     let error =
         Store::open_within(&home.0, at_most(100), Some(LIMIT_MIN - 1)).unwrap_err().to_string();
-    let words = "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB at least; \
-         raise it and start the server again";
+    let words = "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB \
+         at least; raise it and start the server again";
     assert_eq!(error, words);
     assert!(!home.file().exists());
 }

@@ -54,8 +54,9 @@ fn how_fast_lines_are_stored() {
         let per_second = 1_000 * BATCH as i64 * 1_000_000 / cpu;
         let seconds = begun.elapsed().as_secs_f64();
         println!(
-            "{rooms} rooms, at most {lines_max} lines: {per_second} lines per second of CPU time ({seconds:.1} s in all), \
-             {bytes} bytes a line, WAL {wal} bytes, {found} lines read in {asked:?}"
+            "{rooms} rooms, at most {lines_max} lines: {per_second} lines per second of CPU time \
+             ({seconds:.1} s in all), {bytes} bytes a line, WAL {wal} bytes, \
+             {found} lines read in {asked:?}"
         );
     }
 }

@@ -75,8 +75,8 @@ fn a_batch_that_fails_in_its_middle_stores_nothing() {
     let home = Home::new();
     let mut opened = home.open(100);
     store(&mut opened, RUN, &lines("#a", [1_000_001]));
-    let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines WHEN NEW.sequence = 1000004 BEGIN SELECT \
-         RAISE(ABORT, 'hindered'); END";
+    let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines WHEN NEW.sequence = 1000004 \
+         BEGIN SELECT RAISE(ABORT, 'hindered'); END";
     home.sqlite().execute_batch(hinder).unwrap();
     let batch =
         [vec![Entry::Topic(topic("#b", 1_000_002, "new"))], lines("#b", 1_000_003..1_000_006)]
