@@ -138,7 +138,7 @@ impl SnapshotWriter {
         !self.waiting.is_empty()
     }
 
-    /// Whether a buffer is free, and fewer than [`SNAPSHOTS_WAITING_MAX`] snapshots wait.
+    /// Whether a buffer is free, and fewer than `SNAPSHOTS_WAITING_MAX` snapshots wait.
     pub fn can_write(&self) -> bool {
         self.waiting.len() < SNAPSHOTS_WAITING_MAX && self.free_buffer().is_some()
     }

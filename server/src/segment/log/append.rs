@@ -23,7 +23,7 @@ pub enum AppendError {
     Full,
     /// Another process held the lock all the time. The caller tries again.
     Busy,
-    /// The batch is larger than [`Geometry::batch_blocks_max`]: a programming error.
+    /// The batch is larger than `Geometry::batch_blocks_max`: a programming error.
     TooLarge,
 }
 
