@@ -73,7 +73,7 @@ impl<T> Proposer<T> {
 
     /// Whether a commit may achieve something now.
     pub fn has_work(&self) -> bool {
-        let is_full = self.waits_for_room && self.segment.doorbells.is_room_wanted();
+        let is_full = self.waits_for_room && self.segment.doorbells.is_space_wanted();
         !self.pending.is_empty() && !is_full
     }
 
@@ -116,7 +116,7 @@ impl<T> Proposer<T> {
         let mut appended = log.append(self.me, &self.batch, clock.now());
         self.waits_for_room = appended == Err(AppendError::Full);
         if self.waits_for_room {
-            doorbells.want_room();
+            doorbells.request_space();
             // Once more, since a process that made room before we asked for it didn't know whom to
             // ring; and the process that holds it may be asleep.
             appended = log.append(self.me, &self.batch, clock.now());

@@ -4,7 +4,7 @@
 use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Record, RenderCache};
 use crate::faults::{Step, inject_fault};
 use crate::ipc::mutex::LockError;
-use crate::segment::{Entry, Place, Reader, Segment, Thread, Treatment};
+use crate::segment::{Entry, Reader, Segment, Thread, Treatment, WorkItem};
 use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::fmt;
@@ -99,7 +99,7 @@ impl Replica {
         let mut count = 0;
         for Entry { position: sequence, id, time, payload, .. } in self.reader.fetch(blocks_max) {
             let treatment = self.segment.quarantine.treatment(sequence);
-            let at = |session| Place::Record { sequence, session, treatment };
+            let at = |session| WorkItem::Record { sequence, session, treatment };
             self.segment.quarantine.enter(self.slot, Thread::Send, at(SessionId::NONE));
             // What is passed over is not even decoded.
             match (treatment != Treatment::Skip).then(|| Record::decode(payload)) {
@@ -183,11 +183,11 @@ mod tests {
             Fact::opened(ME, Transport::Udp { local: LocalAddress::default(), key: None }, peer),
         );
         let sequence = segment.log.append(ME, &batch, segment.clock.now()).unwrap().start;
-        let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
+        let mut place = WorkItem::Record { sequence, session, treatment: Treatment::Apply };
         (0..pairs).for_each(|_| place = segment.quarantine.add(place));
         let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
         let count = replica.apply(u64::MAX, &mut fate, |_, _| {
-            whose = segment.quarantine.place(ME, Thread::Send).map(Place::session).unwrap()
+            whose = segment.quarantine.work_item(ME, Thread::Send).map(WorkItem::session).unwrap()
         });
         assert_eq!(
             (count, replica.position()),

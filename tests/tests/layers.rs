@@ -309,7 +309,7 @@ fn what_is_pure_does_no_io() {
 fn the_supervisor_reads_and_writes_no_record() {
     for (path, code) in sources(&root().join("server/src/supervisor")) {
         // Where a process crashed may be a record, by its sequence.
-        let code = code.replace("Place::Record", "");
+        let code = code.replace("WorkItem::Record", "");
         let named = words(&code).find(|word| RECORDS.contains(word));
         assert_eq!(named, None, "{}", path.display());
     }

@@ -1,9 +1,9 @@
 //! An event between processes: a flag that one process sets and clears, and that others wait for.
 //!
-//! Costs: a load to look at it (1.5 ns); an atomic exchange to set it (2.5 ns), and a system call
-//! if a process waits. A process that is killed while it sets or clears the event has done so or
-//! not. At worst it has woken no waiter: these find the flag set within
-//! [`LOOK_AGAIN`](super::event_count::LOOK_AGAIN).
+//! Costs: a load to read it (1.5 ns); an atomic exchange to set it (2.5 ns), and a system call if a
+//! process waits. If a process is killed while it sets or clears the event, the change took effect
+//! or not. At worst no waiter was woken: waiters notice the change within
+//! [`RECHECK_INTERVAL`](super::event_count::RECHECK_INTERVAL).
 
 use super::event_count::EventCount;
 use crate::sys::memory;
@@ -11,24 +11,24 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-/// An event, cleared at first. It is set while its count is odd: so who waits also notices that it
+/// An event, initially cleared. It is set while its count is odd, so a waiter also notices that it
 /// was set and cleared again in between.
 #[derive(Clone, Copy, Debug)]
 pub struct Event(&'static EventCount);
 
 impl Event {
-    /// An event in shared memory. Zeroes are one that is cleared.
+    /// An event in shared memory. All zeroes is a cleared event.
     pub fn new(count: &'static EventCount) -> Event {
         Event(count)
     }
 
-    /// Makes one, to be shared with the processes forked afterwards. `name` is what
-    /// `/proc/PID/maps` shows.
+    /// Maps an event that is shared with the processes forked afterwards. `/proc/PID/maps` shows it
+    /// as `name`.
     pub fn map(name: &str) -> io::Result<Event> {
         memory::map_shared(name).map(Event)
     }
 
-    /// Sets it: all who wait go on, and nobody waits until it is cleared.
+    /// Sets it: all waiters go on, and no process waits until it is cleared.
     pub fn set(self) {
         self.make(true);
     }
@@ -43,7 +43,7 @@ impl Event {
         is_set(self.0.read())
     }
 
-    /// Waits until it is set, at most for `timeout`. False if it wasn't.
+    /// Waits at most `timeout` until it is set. Returns false if it wasn't set in time.
     pub fn wait(self, timeout: Duration) -> bool {
         let before = self.0.read();
         let attempt = || {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_goes_on_when_it_is_set_and_waits_again_when_it_is_cleared() {
+    fn waiting_ends_when_the_event_is_set_until_it_is_cleared() {
         let event = Event::map("test-event").unwrap();
         assert!(!event.wait(Duration::from_millis(1)));
         let waiter = std::thread::spawn(move || event.wait(Duration::from_secs(60)));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn several_who_set_and_clear_at_once_leave_it_as_the_last_says() {
+    fn the_last_change_wins_when_several_threads_set_and_clear() {
         let event = Event::map("test-event").unwrap();
         let play = move || {
             for _ in 0..10_000 {

@@ -5,19 +5,18 @@
 //! A process that changes something advances the count after the change. Costs: only the addition
 //! if there is no waiter; otherwise a system call on either side, and a wake-up of 30 µs.
 //!
-//! A process that is killed between its change and the advance leaves the waiters asleep. So no
-//! waiter sleeps longer than
-//! [`LOOK_AGAIN`] without checking its condition.
+//! If a process is killed between its change and the advance, its waiters are not woken. So no
+//! waiter sleeps longer than [`RECHECK_INTERVAL`] without checking its condition.
 
 use crate::sys::futex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
 
-/// The longest sleep without looking again.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The longest sleep without checking the condition.
+pub const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// An eventcount in shared memory. Zeroes are one.
+/// An eventcount in shared memory. All zeroes is a valid one.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 pub struct EventCount {
@@ -31,15 +30,15 @@ impl EventCount {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Something has changed: whoever waits looks again.
+    /// Wakes all waiters, so that they check their conditions. To be called after the change.
     pub fn advance(&self) {
-        // SYNC event-count: pairs with the additions in `wait`. Either we see the waiter or it
+        // SYNC event-count: pairs with the additions in `wait`. Either we see the waiter, or it
         // finds the count advanced.
         self.count.fetch_add(1, Ordering::SeqCst);
         self.wake();
     }
 
-    /// Advances the count if it is still `seen`; whether it was.
+    /// Advances the count if it is still `seen`. Returns whether it was.
     pub fn advance_from(&self, seen: u32) -> bool {
         let is_ours = self
             .count
@@ -51,8 +50,8 @@ impl EventCount {
         is_ours
     }
 
-    /// Tries again after each change until there is something, at most for `timeout`; once at
-    /// least.
+    /// Calls `attempt` at least once, and again after each change, until it returns something or
+    /// `timeout` is over.
     pub fn wait_for<T, E>(
         &self,
         timeout: Duration,
@@ -68,7 +67,7 @@ impl EventCount {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.wait(seen, left.min(LOOK_AGAIN));
+            self.wait(seen, left.min(RECHECK_INTERVAL));
         }
     }
 
@@ -80,8 +79,8 @@ impl EventCount {
     }
 
     fn wake(&self) {
-        // A waiter that was killed is counted for ever: that costs a needless system call, nothing
-        // else.
+        // A waiter that was killed stays counted for ever. That costs a needless system call,
+        // nothing else.
         if self.waiters.load(Ordering::SeqCst) > 0 {
             futex::wake_all(&self.count);
         }

@@ -1,9 +1,9 @@
 //! A mutex between processes that survives its owner's death and knows its owner.
 //!
 //! Costs: about 25 ns to lock and unlock without contention, and a system call on either side with
-//! it. When the owner is killed, the kernel hands the lock to the next process that asks for it
-//! ([`Guard::owner_died`]). The data that the mutex guards must be such that it can be repaired
-//! then. The event log needs no repair: what was written after the published tail does not count.
+//! contention. When the owner is killed, the kernel hands the lock to the next process that asks
+//! for it ([`Guard::owner_died`]). That process must be able to repair the data that the mutex
+//! guards. The event log needs no repair: bytes after the published tail are not part of it.
 
 use crate::sys::robust_mutex::{RawGuard, RawMutex};
 use nix::errno::Errno;
@@ -18,9 +18,9 @@ use zerocopy::FromBytes;
 #[repr(C)]
 pub struct Mutex {
     raw: RawMutex,
-    /// How often it was locked, by anyone: tells one long hold from many short ones.
+    /// How often any process has locked it: distinguishes one long hold from many short ones.
     acquisitions: AtomicU64,
-    /// Who holds it, as it named itself, plus 1; 0 if nobody does.
+    /// The number that the owner passed to [`Mutex::lock`], plus 1; 0 if no process holds it.
     owner: AtomicU32,
     _pad: AtomicU32,
 }
@@ -29,17 +29,17 @@ pub struct Mutex {
 #[derive(Debug)]
 pub struct Guard {
     mutex: &'static Mutex,
-    /// The previous owner died holding it.
+    /// The previous owner died while it held the lock.
     pub owner_died: bool,
     _raw: RawGuard,
 }
 
-/// Why a lock wasn't had.
+/// Why a lock was not acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockError {
-    /// Somebody alive held it all the time.
+    /// A running process held it all the time.
     TimedOut,
-    /// Not initialised, or held by this very thread: a mistake in the program.
+    /// Not initialised, or this thread holds it already: a programming error.
     Misused(Errno),
 }
 
@@ -56,12 +56,12 @@ impl fmt::Display for LockError {
 
 impl Error for LockError {}
 
-/// How long is waited for a lock that is held for a microsecond or less at a time. It is long: only
-/// a process that was stopped, or that gets no CPU, holds one longer.
-pub const BRIEFLY: Duration = Duration::from_millis(20);
+/// The timeout for a lock that is held for a microsecond or less at a time. It is long in
+/// comparison: only a process that is stopped or gets no CPU holds the lock longer.
+pub const LOCK_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// `None` if the lock wasn't had in time: whoever has it may go on, or be killed, while one waits
-/// and tries again.
+/// Turns a timeout into `None`, for a caller that waits and tries again: the lock's holder may go
+/// on or be killed meanwhile.
 ///
 /// # Errors
 /// [`LockError::Misused`].
@@ -76,20 +76,20 @@ pub fn or_later<T>(locked: Result<T, LockError>) -> Result<Option<T>, LockError>
 /// What [`Mutex::holder`] saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The name that the owner gave itself.
+    /// The number that the owner passed to [`Mutex::lock`].
     pub owner: u32,
-    /// Which acquisition it is; while this doesn't change, it is the same hold.
+    /// The number of the acquisition. As long as it doesn't change, it is the same hold.
     pub acquisition: u64,
 }
 
 impl Mutex {
-    /// Makes the mutex usable. Once, before it is shared.
+    /// Initialises the mutex. To be called once, before the first fork.
     pub fn init(&'static self) -> Result<(), Errno> {
         self.raw.init()
     }
 
-    /// Locks it for `me`, a number of the caller's choice that names it to whoever watches; waits
-    /// at most `timeout`.
+    /// Locks it, waiting at most `timeout`. `me` is a number of the caller's choice that
+    /// [`Mutex::holder`] returns to observers.
     pub fn lock(&'static self, me: u32, timeout: Duration) -> Result<Guard, LockError> {
         let raw = self.raw.lock(timeout).map_err(|errno| match errno {
             Errno::ETIMEDOUT | Errno::EBUSY => LockError::TimedOut,
@@ -100,8 +100,8 @@ impl Mutex {
         Ok(Guard { mutex: self, owner_died: raw.owner_died, _raw: raw })
     }
 
-    /// Who holds it now, for one who watches without locking. A dead owner counts until the next
-    /// one locks.
+    /// The present holder, for observers that don't lock. A dead owner counts as the holder until
+    /// the next process locks.
     pub fn holder(&self) -> Option<Holder> {
         let owner = self.owner.load(Ordering::Relaxed).checked_sub(1)?;
         Some(Holder { owner, acquisition: self.acquisitions.load(Ordering::Relaxed) })
@@ -110,7 +110,8 @@ impl Mutex {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Before the raw guard unlocks, which happens when the fields are dropped after this.
+        // This happens before the raw guard unlocks: a struct's fields are dropped after its
+        // `drop`.
         self.mutex.owner.store(0, Ordering::Relaxed);
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     use crate::sys::memory::map_shared;
 
     #[test]
-    fn it_excludes_and_names_its_holder() {
+    fn a_second_lock_times_out_and_the_holder_is_known() {
         let mutex = map_shared::<Mutex>("test-mutex").unwrap();
         mutex.init().unwrap();
         assert_eq!(mutex.init(), Err(Errno::EBUSY));
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mutex_that_was_never_made_is_an_error() {
+    fn locking_an_uninitialised_mutex_is_an_error() {
         let mutex = map_shared::<Mutex>("test-mutex").unwrap();
         assert_eq!(
             mutex.lock(0, Duration::ZERO).map(|_| ()),

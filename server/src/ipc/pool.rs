@@ -1,47 +1,50 @@
-//! A pool of processes that do jobs: one function, called with many arguments, in as many processes
-//! at a time as the pool has.
+//! A pool of processes that do jobs: it calls one function with many arguments, in as many
+//! processes at a time as the pool has.
 //!
 //! ```text
-//!   apply_async ──► jobs (joinable queue) ──► process 0, 1, … ──► results (joinable queue) ──► get, map, imap
+//!   apply_async ──► jobs ──► process 0, 1, … ──► results ──► get, map, imap
 //! ```
 //!
-//! A job that panics gives an error that says so, and so does a job in which its process dies: the
-//! process is replaced, and the other jobs are not affected. No caller waits for a job that no
-//! process does. A job that is still waiting when a process dies is done later.
+//! `jobs` and `results` are joinable queues. A job that panics returns an error with the panic's
+//! message. A job whose process dies returns an error, too; the pool replaces the process, and the
+//! other jobs are not affected. A job that was still waiting when a process died is done later, so
+//! no caller waits for a job that no process does.
 //!
-//! Costs: a job that does nothing takes 8 µs if there are many, and 18 µs if each is waited for:
-//! two trips through a queue, and wake-ups. The pool notices a death when a job is submitted, and
-//! while results are waited for within
-//! [`LOOK_AGAIN`]. Between such calls, the remaining processes do the jobs.
+//! Costs: an empty job takes 8 µs if there are many, and 18 µs if the caller waits for each: two
+//! trips through a queue, and wake-ups. The pool notices a death when a job is submitted, and
+//! within [`RECHECK_INTERVAL`] while a caller waits for results. Between such calls, the remaining
+//! processes do the jobs.
 
-use super::event_count::LOOK_AGAIN;
+mod error;
+
+pub use error::{ApplyError, JobError};
+
+use super::event_count::RECHECK_INTERVAL;
 use super::joinable_queue::{JoinableQueue, PutError, TASK_BYTES_MAX, Taken};
-use super::mutex::LockError;
 use super::process::{End, Process};
 use crate::sys::process::set_name;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// Jobs that may wait for a process, and results that may wait to be collected.
-pub const PLACES: usize = 64;
-/// Jobs given in ahead of the results that are asked for, for each process.
+/// The most jobs that wait for a process, and the most results that wait to be collected.
+pub const WAITING_MAX: usize = 64;
+/// How many jobs per process [`Pool::imap`] submits ahead of the results that its caller has taken.
 const AHEAD: usize = 2;
-/// How a process ends that the closed queue has told that there is nothing more to do.
+/// How a process ends when the queue is closed and nothing is left to do.
 const FINISHED: End = End::Exited(0);
-/// The consumer's number of the process that has the pool; those in the pool are numbered from 0.
+/// The consumer number of the process that owns the pool. The pool's processes are numbered from 0.
 const OWNER: u16 = u16::MAX;
 
-/// A pool whose processes turn a `J` into an `R`. Dropped, it ends them.
+/// A pool whose processes turn a `J` into an `R`. Dropping the pool kills them.
 ///
-/// It is used by one process with one thread, since it forks; the processes are forked when it is
-/// made and when one has died, with all that there is at that moment, but without descriptors other
-/// than standard input, output and error.
+/// Only a process with one thread can use it, since it forks. A process of the pool is forked when
+/// the pool is created or when another one has died. It has a copy of the owner's memory at that
+/// moment, but of the descriptors only standard input, output and error.
 pub struct Pool<J, R> {
     name: &'static str,
     work: Box<dyn Fn(J) -> R>,
@@ -49,10 +52,10 @@ pub struct Pool<J, R> {
     results: JoinableQueue<(Ticket, Result<R, Failure>)>,
     processes: Vec<Process>,
     next: u64,
-    /// Jobs that were given in and of which nothing is known yet.
+    /// Submitted jobs whose outcome is not known yet.
     open: BTreeSet<Ticket>,
-    /// What became of the others, until it is asked for.
-    known: BTreeMap<Ticket, Result<R, JobError>>,
+    /// The outcomes of the other jobs, until the caller takes them.
+    finished: BTreeMap<Ticket, Result<R, JobError>>,
 }
 
 /// The results of [`Pool::imap`].
@@ -60,44 +63,14 @@ pub struct Pool<J, R> {
 pub struct Results<'p, J, R, I> {
     pool: &'p mut Pool<J, R>,
     jobs: I,
-    under_way: VecDeque<Result<Ticket, ApplyError>>,
+    in_flight: VecDeque<Result<Ticket, ApplyError>>,
 }
 
-/// A job that was given in.
+/// A submitted job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ticket(u64);
 
-/// Why there is no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobError {
-    /// The function panicked; with what it said.
-    Panicked(String),
-    /// The process that did it died.
-    Died(End),
-    /// The result is longer than [`TASK_BYTES_MAX`].
-    TooLong,
-    /// The pool was terminated before it was done.
-    Terminated,
-    /// There is no such job, or its result was given back before.
-    Unknown,
-    /// It wasn't taken.
-    NotTaken(ApplyError),
-    /// No process of the pool is left, and the system gives no other.
-    NoProcess(io::ErrorKind),
-}
-
-/// Why a job isn't taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApplyError {
-    /// The pool is closed or terminated.
-    Closed,
-    /// The job is longer than [`TASK_BYTES_MAX`].
-    TooLong,
-    /// The queue's lock can't be had: a mistake in the program.
-    Lock(LockError),
-}
-
-/// What can go wrong in the process that does a job and goes on.
+/// How a job can fail without ending its process.
 #[derive(Serialize, Deserialize)]
 enum Failure {
     Panicked(String),
@@ -109,38 +82,40 @@ where
     J: Serialize + DeserializeOwned + 'static,
     R: Serialize + DeserializeOwned + 'static,
 {
-    /// Starts so many processes, one at least, called `name` and their number, which do `work`.
+    /// Starts `processes` processes, at least one, that run `work` on each job. Their names are
+    /// `name` and a number.
     ///
     /// # Errors
-    /// Those of [`Process::start`], and of making shared memory.
+    /// Those of [`Process::start`], and of mapping shared memory.
     pub fn start(
         name: &'static str,
         processes: u16,
         work: impl Fn(J) -> R + 'static,
     ) -> io::Result<Pool<J, R>> {
-        let (jobs, results) =
-            (JoinableQueue::map("pool-jobs", PLACES)?, JoinableQueue::map("pool-results", PLACES)?);
+        let (jobs, results) = (
+            JoinableQueue::map("pool-jobs", WAITING_MAX)?,
+            JoinableQueue::map("pool-results", WAITING_MAX)?,
+        );
         let work = Box::new(work);
-        let (open, known) = (BTreeSet::new(), BTreeMap::new());
+        let (open, finished) = (BTreeSet::new(), BTreeMap::new());
         let mut pool =
-            Pool { name, work, jobs, results, processes: Vec::new(), next: 0, open, known };
+            Pool { name, work, jobs, results, processes: Vec::new(), next: 0, open, finished };
         pool.processes =
             (0..processes.max(1)).map(|number| pool.fork(number)).collect::<io::Result<_>>()?;
         Ok(pool)
     }
 
-    /// Gives a job in. It is done by the next process that has nothing to do. Waits if [`PLACES`]
-    /// others wait already.
+    /// Submits a job for the next idle process. Waits if [`WAITING_MAX`] other jobs wait already.
     pub fn apply_async(&mut self, job: J) -> Result<Ticket, ApplyError> {
-        self.replace_the_dead();
+        self.replace_dead();
         let ticket = Ticket(self.next);
         let job = (ticket, job);
         loop {
-            // Whoever waits for a place must take results meanwhile: those who could make room may
-            // be waiting to get rid of theirs.
+            // While this process waits for space it must collect results: the processes that could
+            // make space may be waiting to put their results.
             match self.jobs.put(&job, Duration::ZERO) {
                 Ok(()) => break,
-                Err(PutError::Full) => self.collect(LOOK_AGAIN),
+                Err(PutError::Full) => self.collect(RECHECK_INTERVAL),
                 Err(PutError::Closed) => return Err(ApplyError::Closed),
                 Err(PutError::TooLong) => return Err(ApplyError::TooLong),
                 Err(PutError::Lock(error)) => return Err(ApplyError::Lock(error)),
@@ -151,7 +126,8 @@ where
         Ok(ticket)
     }
 
-    /// Waits for a job's result, and gives it back; once. Waits as long as the job takes.
+    /// Waits for a job's result, as long as the job takes, and returns it. A job's result can be
+    /// taken once.
     pub fn get(&mut self, ticket: Ticket) -> Result<R, JobError> {
         loop {
             if let Some(result) = self.get_timeout(ticket, Duration::MAX) {
@@ -160,7 +136,7 @@ where
         }
     }
 
-    /// The same, for `timeout` at most; `None` if nothing is known of the job by then.
+    /// Like [`Pool::get`], but waits at most `timeout`; `None` if the result is not known by then.
     pub fn get_timeout(
         &mut self,
         ticket: Ticket,
@@ -172,47 +148,47 @@ where
             if left.is_zero() {
                 return None;
             }
-            self.collect(left.min(LOOK_AGAIN));
+            self.collect(left.min(RECHECK_INTERVAL));
         }
-        Some(self.known.remove(&ticket).unwrap_or(Err(JobError::Unknown)))
+        Some(self.finished.remove(&ticket).unwrap_or(Err(JobError::Unknown)))
     }
 
-    /// Does all jobs, and gives the results back in the jobs' order.
+    /// Does all jobs, and returns the results in the jobs' order.
     pub fn map(&mut self, jobs: impl IntoIterator<Item = J>) -> Vec<Result<R, JobError>> {
         self.imap(jobs).collect()
     }
 
-    /// The same one by one: each result is there as soon as it is known and those before it were
-    /// asked for. Jobs are only taken from `jobs` when a process is about to have nothing to do, so
+    /// Like [`Pool::map`], but returns the results one by one, each as soon as it and those before
+    /// it are known. It takes jobs from `jobs` only when a process is about to become idle, so
     /// there may be any number of them.
     pub fn imap<I: IntoIterator<Item = J>>(&mut self, jobs: I) -> Results<'_, J, R, I::IntoIter> {
-        Results { jobs: jobs.into_iter(), under_way: VecDeque::new(), pool: self }
+        Results { jobs: jobs.into_iter(), in_flight: VecDeque::new(), pool: self }
     }
 
-    /// No more jobs come; those that were given in are done.
+    /// Accepts no more jobs. Submitted jobs are still done.
     pub fn close(&mut self) {
         self.jobs.close();
     }
 
-    /// Closes it, and waits until all jobs are done and all processes have ended. The results can
-    /// still be asked for.
+    /// Closes the pool, and waits until all jobs are done and all processes have ended. The results
+    /// can still be taken.
     pub fn join(&mut self) {
         self.close();
         while !self.open.is_empty() {
-            self.collect(LOOK_AGAIN);
+            self.collect(RECHECK_INTERVAL);
         }
         for process in &mut self.processes {
             process.join();
         }
     }
 
-    /// Ends all processes at once. What isn't done will not be.
+    /// Kills all processes. Jobs that are not done return [`JobError::Terminated`].
     pub fn terminate(&mut self) {
         self.close();
         self.processes.iter().for_each(Process::kill);
         self.processes.clear();
         self.collect_all();
-        self.give_up(&JobError::Terminated);
+        self.fail_open_jobs(&JobError::Terminated);
     }
 
     /// The pool's processes.
@@ -224,21 +200,21 @@ where
         let Pool { name, work, jobs, results, .. } = self;
         Process::start(|| {
             set_name(&format!("{name} {number}"));
-            // What it says is passed on.
+            // The panic's message is part of the result, so it is not printed.
             std::panic::set_hook(Box::new(|_| ()));
             do_jobs(number, work, *jobs, *results)
         })
     }
 
-    /// Waits at most `timeout` for a result, takes all that there are, and replaces those who have
-    /// died.
+    /// Waits at most `timeout` for a result, collects all results that are there, and replaces
+    /// processes that have died.
     fn collect(&mut self, timeout: Duration) {
         self.collect_one(timeout);
         self.collect_all();
-        self.replace_the_dead();
+        self.replace_dead();
     }
 
-    fn replace_the_dead(&mut self) {
+    fn replace_dead(&mut self) {
         let dead: Vec<u16> = (0..)
             .zip(&mut self.processes)
             .filter_map(|(number, process)| (!process.is_alive()).then_some(number))
@@ -259,55 +235,55 @@ where
             Failure::Panicked(message) => JobError::Panicked(message),
             Failure::TooLong => JobError::TooLong,
         });
-        self.learn(ticket, result);
+        self.finish(ticket, result);
         true
     }
 
-    fn learn(&mut self, ticket: Ticket, result: Result<R, JobError>) {
+    fn finish(&mut self, ticket: Ticket, result: Result<R, JobError>) {
         if self.open.remove(&ticket) {
-            self.known.insert(ticket, result);
+            self.finished.insert(ticket, result);
         }
     }
 
-    /// A process has died: what it had in hand is known, unless its result came through before, and
-    /// another takes its place.
+    /// Handles the death of a process: fails the job that it was doing, unless the job's result
+    /// arrived before, and starts another process.
     fn replace(&mut self, number: u16) {
         let end = self.processes[usize::from(number)].join();
-        // It did nothing behind its end, so what it has said is here now.
+        // A dead process sends nothing more, so all its results are in the queue now.
         self.collect_all();
-        // Whoever has the jobs' lock stands still: what the dead had in hand is seen at the next
-        // look.
-        let Ok(in_hand) = self.jobs.take_over(number, OWNER) else { return };
-        let was_idle = in_hand.is_none();
-        if let Some(((ticket, _), claim)) = in_hand {
+        // A stopped process holds the lock of the jobs' queue: the next check finds the dead
+        // process's job.
+        let Ok(in_progress) = self.jobs.take_over(number, OWNER) else { return };
+        let was_idle = in_progress.is_none();
+        if let Some(((ticket, _), claim)) = in_progress {
             claim.done();
-            self.learn(ticket, Err(JobError::Died(end)));
+            self.finish(ticket, Err(JobError::Died(end)));
         }
-        // There was nothing more for it to do.
+        // No process is needed: nothing is left to do.
         if self.jobs.is_closed() && (self.open.is_empty() || was_idle && end == FINISHED) {
             return;
         }
         match self.fork(number) {
             Ok(process) => self.processes[usize::from(number)] = process,
-            // As long as one lives, the jobs get done.
+            // As long as one process runs, the jobs get done.
             Err(error) if !self.processes.iter_mut().any(Process::is_alive) => {
-                self.give_up(&JobError::NoProcess(error.kind()))
+                self.fail_open_jobs(&JobError::NoProcess(error.kind()))
             }
             Err(_) => {}
         }
     }
 
-    fn give_up(&mut self, why: &JobError) {
+    fn fail_open_jobs(&mut self, why: &JobError) {
         while let Ok(Taken::Task(_, claim)) = self.jobs.take(OWNER, Duration::ZERO) {
             claim.done();
         }
         for ticket in std::mem::take(&mut self.open) {
-            self.known.insert(ticket, Err(why.clone()));
+            self.finished.insert(ticket, Err(why.clone()));
         }
     }
 }
 
-/// What a process of the pool does. Returns its exit code.
+/// The main loop of a process of the pool. Returns its exit code.
 fn do_jobs<J, R>(
     me: u16,
     work: &dyn Fn(J) -> R,
@@ -319,7 +295,7 @@ where
     R: Serialize + DeserializeOwned,
 {
     loop {
-        let (ticket, job, claim) = match jobs.take(me, LOOK_AGAIN) {
+        let (ticket, job, claim) = match jobs.take(me, RECHECK_INTERVAL) {
             Ok(Taken::Task((ticket, job), claim)) => (ticket, job, claim),
             Ok(Taken::Nothing) => continue,
             Ok(Taken::Closed) => return 0,
@@ -328,10 +304,10 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| work(job)))
             .map_err(|panic| Failure::Panicked(message(panic.as_ref())));
         let mut answer = (ticket, result);
-        // The job is done when its result is on its way, so a death in between is one too many to
-        // tell of, never one too few.
+        // The job counts as done only after its result is in the queue. If the process dies in
+        // between, both the result and the death are reported, never neither.
         loop {
-            match results.put(&answer, LOOK_AGAIN) {
+            match results.put(&answer, RECHECK_INTERVAL) {
                 Ok(()) => break,
                 Err(PutError::Full) => {}
                 Err(PutError::TooLong) => answer.1 = Err(Failure::TooLong),
@@ -342,7 +318,7 @@ where
     }
 }
 
-/// What a panic says, as far as it fits.
+/// A panic's message, cut so that it fits a task.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
@@ -362,45 +338,14 @@ where
     type Item = Result<R, JobError>;
 
     fn next(&mut self) -> Option<Result<R, JobError>> {
-        while self.under_way.len() < AHEAD * self.pool.processes.len().max(1) {
+        while self.in_flight.len() < AHEAD * self.pool.processes.len().max(1) {
             let Some(job) = self.jobs.next() else { break };
-            self.under_way.push_back(self.pool.apply_async(job));
+            self.in_flight.push_back(self.pool.apply_async(job));
         }
-        let ticket = self.under_way.pop_front()?;
+        let ticket = self.in_flight.pop_front()?;
         Some(ticket.map_err(JobError::NotTaken).and_then(|ticket| self.pool.get(ticket)))
     }
 }
-
-impl fmt::Display for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JobError::Panicked(message) => write!(f, "the job panicked: {message}"),
-            JobError::Died(end) => write!(f, "the process that did the job {end}"),
-            JobError::TooLong => write!(f, "the result is longer than {TASK_BYTES_MAX} bytes"),
-            JobError::Terminated => f.write_str("the pool was terminated before the job was done"),
-            JobError::Unknown => {
-                f.write_str("there is no such job, or its result was given back before")
-            }
-            JobError::NoProcess(kind) => {
-                write!(f, "no process is left to do the job, and no other can be started: {kind}")
-            }
-            JobError::NotTaken(why) => why.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ApplyError::Closed => f.write_str("the pool is closed"),
-            ApplyError::TooLong => write!(f, "the job is longer than {TASK_BYTES_MAX} bytes"),
-            ApplyError::Lock(error) => write!(f, "the jobs' queue can't be used: {error}"),
-        }
-    }
-}
-
-impl Error for JobError {}
-impl Error for ApplyError {}
 
 impl<J, R> fmt::Debug for Pool<J, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,8 @@
-//! A child process: start it with a function, look at it, wait for it, end it.
+//! A child process: start it with a function, check whether it runs, wait for it, end it.
 //!
 //! Costs: fork and wait together take 0.15 ms, and more if the parent has more memory. A process
-//! that has ended stays in the kernel's table as a zombie until its parent waits for it. So a
-//! [`Process`] that is dropped is killed and waited for. A child dies with the thread that started
-//! it.
+//! that has ended stays in the kernel's process table as a zombie until its parent waits for it. So
+//! dropping a [`Process`] kills it and waits for it. A child dies with the thread that started it.
 
 use crate::sys::process::{fork_child, wait_end, watch_end};
 use nix::errno::Errno;
@@ -15,18 +14,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// What stands for the code of a process that somebody else has waited for.
+/// The exit code of a process whose real exit code is unknown, because it was waited for elsewhere.
 pub const EXIT_UNKNOWN: i32 = -1;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How a process ended. Displayed, it is the rest of a sentence that begins with the process's
-/// name: `exited with code 3`, `was killed by signal 9`.
+/// How a process ended. Its text completes a sentence that begins with the process's name: `exited
+/// with code 3`, `was killed by signal 9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It left, with this code.
+    /// It exited with this code.
     Exited(i32),
-    /// A signal ended it.
+    /// This signal killed it.
     Killed(Signal),
 }
 
@@ -34,14 +33,14 @@ pub enum End {
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
-    /// How it ended, once it was waited for: from then on its pid may be another's.
+    /// How it ended, once it was waited for. From then on another process may have its pid.
     end: Option<End>,
 }
 
 impl Process {
-    /// Starts a process that runs `main` and exits with what it returns. `main` works on the copies
-    /// of all that it captured; of descriptors the process has standard input, output and error
-    /// alone.
+    /// Starts a process that runs `main` and exits with the code that it returns. `main` uses
+    /// copies of all values that it captured; of the descriptors, the process has only standard
+    /// input, output and error.
     ///
     /// # Errors
     /// Those of [`fork_child`]: `EDEADLK` if this process has more than one thread.
@@ -49,11 +48,11 @@ impl Process {
         Process::start_with((), |()| Vec::new(), |()| main())
     }
 
-    /// The same for one that is to have `own`, with the descriptors in it that `keep` names. They
-    /// are closed here: only the process has them then.
+    /// Like [`Process::start`], for a process that also gets `own`, with the descriptors in it that
+    /// `keep` returns. They are closed in this process.
     ///
     /// # Errors
-    /// As with [`Process::start`]; `own` is gone then, too.
+    /// Those of [`Process::start`]; `own` is dropped then, too.
     pub fn start_with<T>(
         own: T,
         keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
@@ -63,12 +62,12 @@ impl Process {
         Ok(Process { pid, end: None })
     }
 
-    /// Its number, which no other process has as long as this one was not waited for.
+    /// Its pid. No other process has it until this one was waited for.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Whether it runs. One that has ended is waited for by that, so it leaves no zombie.
+    /// Whether it runs. This also waits for a process that has ended, so it leaves no zombie.
     pub fn is_alive(&mut self) -> bool {
         if self.end.is_none() {
             self.end = wait(self.pid, WaitPidFlag::WNOHANG);
@@ -76,7 +75,7 @@ impl Process {
         self.end.is_none()
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub fn join(&mut self) -> End {
         loop {
             if let Some(end) = self.end {
@@ -86,16 +85,16 @@ impl Process {
         }
     }
 
-    /// Waits for its end, at most for so long; `None` if it still runs then.
+    /// Waits at most `timeout` until it has ended; `None` if it still runs then.
     pub fn join_timeout(&mut self, timeout: Duration) -> Option<End> {
         let start = Instant::now();
         if self.is_alive()
             && watch_end(self.pid).and_then(|end| wait_end(end.as_fd(), timeout)).is_err()
         {
-            // Without a descriptor that tells of the end (none left, or an old kernel) it is looked
-            // at again and again.
+            // Without a descriptor that reports the end (none left, or an old kernel) poll the
+            // process.
             while self.is_alive() && start.elapsed() < timeout {
-                std::thread::sleep(LOOK_AGAIN);
+                std::thread::sleep(RECHECK_INTERVAL);
             }
         }
         self.is_alive();
@@ -107,8 +106,7 @@ impl Process {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Ends it, by SIGKILL: it can do nothing about it, nor anything more. It is still to be waited
-    /// for.
+    /// Kills it with SIGKILL, which it can't handle. It still has to be waited for.
     pub fn kill(&self) {
         self.signal(Signal::SIGKILL);
     }
@@ -116,7 +114,7 @@ impl Process {
     /// Sends it a signal, unless it has been waited for.
     pub fn signal(&self, signal: Signal) {
         if self.end.is_none() {
-            // It is ours and was not waited for, so the pid is its.
+            // It is our child and was not waited for, so the pid is still its own.
             let _ = kill(self.pid, signal);
         }
     }
@@ -130,7 +128,7 @@ impl Drop for Process {
 }
 
 impl End {
-    /// What waitpid(2) told, if it was an end.
+    /// The end that waitpid(2) reported, if it was one.
     pub fn of(status: WaitStatus) -> Option<End> {
         match status {
             WaitStatus::Exited(_, code) => Some(End::Exited(code)),
@@ -152,8 +150,8 @@ impl fmt::Display for End {
 fn wait(pid: Pid, how: WaitPidFlag) -> Option<End> {
     match waitpid(pid, Some(how)) {
         Ok(status) => End::of(status),
-        // Somebody else has waited for it, with waitpid(-1) or by ignoring SIGCHLD: how it ended
-        // can't be known any more.
+        // The process was waited for elsewhere, with waitpid(-1) or because SIGCHLD is ignored: how
+        // it ended is unknown.
         Err(Errno::ECHILD) => Some(End::Exited(EXIT_UNKNOWN)),
         Err(_) => None,
     }

@@ -1,10 +1,10 @@
-//! A queue of typed messages between two processes, each with a descriptor if needed.
+//! A queue of typed messages between two processes. A message may carry a descriptor.
 //!
-//! A pair of sequenced-packet sockets: messages keep their boundaries and their order, and the
-//! kernel bounds how many wait (278 small ones, measured). Neither end ever blocks:
-//! [`SendError::Full`], [`Received::Empty`]. When the process of one end dies, the other end still
-//! receives what it had sent, and then [`Received::Closed`]. What was sent to the dead process is
-//! lost. Source: unix(7), SCM_RIGHTS.
+//! The queue is a pair of sequenced-packet sockets: messages keep their boundaries and their order,
+//! and the kernel bounds how many wait (278 small ones, measured). Neither end ever blocks: see
+//! [`SendError::Full`] and [`Received::Empty`]. When the process of one end dies, the other end
+//! still receives what it had sent, and then [`Received::Closed`]. Messages that were sent to the
+//! dead process are lost. Source: unix(7), SCM_RIGHTS.
 
 use crate::sys::socket::{receive_message, send_message};
 use nix::errno::Errno;
@@ -14,11 +14,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The longest message, in bytes. A longer one is a mistake in the program and refused when it is
-/// sent.
+/// The longest message, in bytes. Sending a longer one is a programming error and fails.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
-/// One end: sends `Out`, receives `In`.
+/// One end of a queue. It sends `Out` and receives `In`.
 #[derive(Debug)]
 pub struct QueueEnd<Out, In> {
     socket: OwnedFd,
@@ -28,11 +27,11 @@ pub struct QueueEnd<Out, In> {
 /// Why a message wasn't sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// The queue is full; later, perhaps.
+    /// The queue is full. A later try may succeed.
     Full,
-    /// The other end is gone.
+    /// The other end is closed.
     Closed,
-    /// The system can't pass this message or descriptor.
+    /// The system refuses to transmit this message or descriptor.
     System(Errno),
 }
 
@@ -46,21 +45,21 @@ impl fmt::Display for SendError {
     }
 }
 
-/// What came out of the queue.
+/// The result of [`QueueEnd::receive`].
 #[derive(Debug)]
 pub enum Received<In> {
-    /// A message, and the descriptor that came with it. `None` also if one was sent and this
-    /// process has no room for it.
+    /// A message, and the descriptor that came with it. The descriptor is also `None` if one was
+    /// sent but this process has too many open.
     Message(In, Option<OwnedFd>),
-    /// Bytes that are no message.
+    /// Bytes that don't decode to a message.
     Garbled,
-    /// Nothing there now.
+    /// No message is waiting.
     Empty,
-    /// The other end is gone, and nothing that it sent is left.
+    /// The other end is closed, and all its messages have been received.
     Closed,
 }
 
-/// Makes the two ends of a queue.
+/// Creates the two ends of a queue.
 pub fn pair<A, B>() -> nix::Result<(QueueEnd<A, B>, QueueEnd<B, A>)> {
     let (one, other) = socketpair(
         AddressFamily::Unix,
@@ -81,7 +80,8 @@ impl<Out: Serialize, In: DeserializeOwned> QueueEnd<Out, In> {
         let bytes = postcard::to_slice(message, &mut buffer)
             .map_err(|_| SendError::System(Errno::EMSGSIZE))?;
         send_message(self.socket.as_fd(), bytes, descriptor).map_err(|errno| match errno {
-            // ETOOMANYREFS: too many descriptors under way to a reader that doesn't read.
+            // ETOOMANYREFS: too many descriptors are in flight to a process that doesn't receive
+            // them.
             Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS => SendError::Full,
             Errno::EPIPE | Errno::ECONNRESET => SendError::Closed,
             errno => SendError::System(errno),
@@ -98,8 +98,8 @@ impl<Out: Serialize, In: DeserializeOwned> QueueEnd<Out, In> {
                     Ok(message) => Received::Message(message, descriptor),
                     Err(_) => Received::Garbled,
                 },
-                // A reset is told once, when the other end died with something unread; what it had
-                // sent comes behind that, and then the end.
+                // The kernel reports a reset once if the other end died without receiving
+                // everything. What that end had sent comes after it, and then the end of the queue.
                 Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(_) => Received::Empty,
             };
@@ -119,7 +119,7 @@ mod tests {
     use std::io::{Read, Write};
 
     #[test]
-    fn messages_keep_their_borders_and_carry_descriptors() {
+    fn messages_keep_their_boundaries_and_carry_descriptors() {
         let (here, there) = pair::<(u32, String), bool>().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
         here.send(&(1, "one".into()), None).unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_end_sent_is_still_received() {
+    fn messages_of_a_closed_end_are_still_received() {
         let (here, there) = pair::<u32, u32>().unwrap();
         here.send(&7, None).unwrap();
         drop(here);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_end_sent_is_received_also_when_it_had_not_read_everything() {
+    fn messages_of_an_end_that_closed_with_unread_messages_are_received() {
         let (here, there) = pair::<u32, u32>().unwrap();
         there.send(&1, None).unwrap();
         here.send(&7, None).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_says_so_and_does_not_wait() {
+    fn sending_to_a_full_queue_fails_at_once() {
         let (here, _there) = pair::<u32, u32>().unwrap();
         let sent = (0..).take_while(|i| here.send(i, None).is_ok()).count();
         assert!((10..100_000).contains(&sent));

@@ -12,25 +12,25 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
 
-/// How far a process has come: it has just been forked, it has begun, it is ready.
+/// The stages of a process: it was just forked, it has begun, it is ready.
 const FORKED: u32 = 0;
 const BEGUN: u32 = 1;
 const READY: u32 = 2;
 
-/// Of the reason for a failure no more bytes are kept.
+/// The reason for a failure is cut to this many bytes.
 const REASON_BYTES_MAX: usize = 480;
 
-/// A gate, as every process has it that was forked after it was made.
+/// A gate, as the processes see it that were forked after it was created.
 #[derive(Clone, Copy, Debug)]
 pub struct StartGate {
     opened: Event,
     stages: &'static [AtomicU32],
     failure: &'static Failure,
-    /// The process that opens it.
+    /// The process that created the gate and opens it.
     maker: Pid,
 }
 
-/// A gate in shared memory, besides a number for each process. Zeroes are a closed one.
+/// A gate's shared memory, except for the stage of each process. All zeroes is a closed gate.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 pub struct Shared {
@@ -38,47 +38,48 @@ pub struct Shared {
     failure: Failure,
 }
 
-/// Why a process could not begin. It is kept for one process at a time.
+/// Why a process could not begin. It holds one process's reason at a time.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 struct Failure {
-    /// The process that it is of; 0 for none.
+    /// The pid of the process; 0 for none.
     pid: AtomicI32,
-    /// Set when the bytes are there.
+    /// The length of the reason. Stored after its bytes.
     length: AtomicU32,
     bytes: [AtomicU8; REASON_BYTES_MAX],
 }
 
-/// A process's place at a gate.
+/// One of the processes that wait at a gate.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Party {
     gate: StartGate,
     party: usize,
 }
 
 impl StartGate {
-    /// A gate of this process for as many others as there are numbers.
+    /// Creates a gate that this process opens, for as many processes as there are `stages`.
     pub fn new((shared, stages): (&'static Shared, &'static [AtomicU32])) -> StartGate {
         let opened = Event::new(&shared.opened);
         StartGate { opened, stages, failure: &shared.failure, maker: getpid() }
     }
 
-    /// How many bytes [`Shared`] and its numbers take.
+    /// The length of [`Shared`] and the stages of `parties` processes, in bytes.
     pub fn bytes(parties: usize) -> usize {
         size_of::<Shared>().saturating_add(parties.saturating_mul(size_of::<AtomicU32>()))
     }
 
-    /// The place of one of the processes, below the number for which the gate was made.
-    pub fn place(self, party: usize) -> Place {
-        Place { gate: self, party }
+    /// One of the gate's processes. `number` is below the number of processes for which the gate was
+    /// created.
+    pub fn party(self, party: usize) -> Party {
+        Party { gate: self, party }
     }
 
-    /// A process is about to be forked: nothing is reported of it.
+    /// Clears a process's reports before it is forked.
     pub fn expect(self, party: usize) {
         self.stages[party].store(FORKED, Ordering::Release);
     }
 
-    /// Whether a process has reported that it has begun, or more.
+    /// Whether a process has reported that it has begun, or that it is ready.
     pub fn has_begun(self, party: usize) -> bool {
         // SYNC start-begun.
         self.stages[party].load(Ordering::Acquire) >= BEGUN
@@ -90,18 +91,18 @@ impl StartGate {
         self.stages[party].load(Ordering::Acquire) == READY
     }
 
-    /// Lets everyone go on, now and later.
+    /// Opens the gate: all processes go on, now and later.
     pub fn open(self) {
         self.opened.set();
     }
 
-    /// Whether it was opened.
+    /// Whether the gate is open.
     pub fn is_open(self) -> bool {
         self.opened.is_set()
     }
 
-    /// A process that can't begin reports why. Dropped if the gate is open, if another's reason
-    /// waits to be taken, and if the gate's maker reports it.
+    /// Reports why this process can't begin. The report is dropped if the gate is open, if another
+    /// process's reason was not taken yet, or if this process created the gate.
     pub fn note_failure(self, reason: &str) {
         let me = getpid();
         let is_free = || {
@@ -116,16 +117,18 @@ impl StartGate {
         for (cell, byte) in self.failure.bytes.iter().zip(reason.bytes()) {
             cell.store(byte, Ordering::Relaxed);
         }
-        // SYNC start-failure: with the load in `take_failure`.
+        // SYNC start-failure: pairs with the load in `take_failure`.
         self.failure.length.store(reason.len().min(REASON_BYTES_MAX) as u32, Ordering::Release);
     }
 
-    /// The reason that a process reported, which has ended. Another may report then.
+    /// Takes the reason that a process reported before it ended. Another process can report
+    /// afterwards.
     pub fn take_failure(self, pid: Pid) -> Option<String> {
         if self.failure.pid.load(Ordering::Acquire) != pid.as_raw() {
             return None;
         }
-        // SYNC start-failure. A process that was killed before it had written everything leaves 0.
+        // SYNC start-failure. If a process was killed before it had written everything, the length
+        // is 0.
         let length = self.failure.length.swap(0, Ordering::Acquire) as usize;
         let bytes: Vec<u8> = self.failure.bytes[..length.min(REASON_BYTES_MAX)]
             .iter()
@@ -136,21 +139,21 @@ impl StartGate {
     }
 }
 
-impl Place {
-    /// Reports that this process has begun: it is what its parent wanted it to be, but not ready.
+impl Party {
+    /// Reports that this process has begun: it has taken on its role, but is not ready.
     pub fn begin(self) {
-        // SYNC start-begun: with the load in `has_begun`.
+        // SYNC start-begun: pairs with the load in `has_begun`.
         self.gate.stages[self.party].store(BEGUN, Ordering::Release);
     }
 
     /// Reports that this process is ready, and waits until the gate is opened.
     pub fn pass(self) {
-        // SYNC start-ready: with the load in `is_ready`.
+        // SYNC start-ready: pairs with the load in `is_ready`.
         self.gate.stages[self.party].store(READY, Ordering::Release);
         self.wait();
     }
 
-    /// Waits until the gate is opened, without a report.
+    /// Waits until the gate is open, without a report.
     pub fn wait(self) {
         while !self.gate.opened.wait(Duration::MAX) {}
     }
@@ -167,40 +170,40 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_is_passed_when_it_is_opened_and_not_before() {
+    fn processes_wait_until_the_gate_is_opened() {
         let gate = gate(2);
         let passing: Vec<_> =
-            (0..2).map(|party| std::thread::spawn(move || gate.place(party).pass())).collect();
+            (0..2).map(|party| std::thread::spawn(move || gate.party(party).pass())).collect();
         while !(gate.is_ready(0) && gate.is_ready(1)) {
             std::thread::yield_now();
         }
         assert!(!gate.is_open() && passing.iter().all(|thread| !thread.is_finished()));
         gate.open();
         passing.into_iter().for_each(|thread| thread.join().unwrap());
-        gate.place(0).pass();
+        gate.party(0).pass();
     }
 
     #[test]
-    fn a_successor_is_where_it_is_and_not_where_its_predecessor_was() {
+    fn a_successor_does_not_inherit_its_predecessors_stage() {
         let gate = gate(2);
         gate.open();
         let stage = || (gate.has_begun(1), gate.is_ready(1));
         for _life in 0..2 {
             gate.expect(1);
             assert_eq!(stage(), (false, false));
-            gate.place(1).begin();
+            gate.party(1).begin();
             assert_eq!(stage(), (true, false));
-            gate.place(1).pass();
+            gate.party(1).pass();
             assert_eq!(stage(), (true, true));
         }
         assert!(!gate.has_begun(0));
     }
 
     #[test]
-    fn a_reason_is_one_processs_until_it_is_taken() {
+    fn only_the_first_reason_is_kept_until_it_is_taken() {
         let made = gate(1);
         made.note_failure("its maker's own");
-        // As a child has it.
+        // As in a child.
         let gate = StartGate { maker: Pid::from_raw(1), ..made };
         let (me, other) = (getpid(), Pid::from_raw(1));
         assert_eq!(gate.take_failure(me), None);

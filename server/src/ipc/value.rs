@@ -1,5 +1,5 @@
-//! Values and arrays in shared memory. Each store is done or not done: no death leaves half a
-//! value, and nothing needs repair.
+//! Values and arrays in shared memory. Each store takes effect completely or not at all: a killed
+//! process leaves no half-written value, and nothing needs repair.
 
 use crate::sys::memory;
 use std::io;
@@ -7,22 +7,22 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use zerocopy::FromBytes;
 
-/// `WORDS` words that are written as one by a single writer and read by anyone.
+/// `WORDS` words that a single writer writes as one, and that any process reads.
 ///
-/// The writer fills the idle one of two copies and switches by one store, so whoever is killed at
-/// any point leaves the old value or the new, never half of each. Costs `WORDS + 1` plain stores to
-/// write; a reader may have to look twice while it is written.
+/// The writer fills the idle one of two copies and switches to it with one store. A writer that is
+/// killed at any point leaves the complete old or new value. Costs `WORDS + 1` plain stores to
+/// write; a reader may have to read again if the value is written meanwhile.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
-pub struct Switched<const WORDS: usize> {
-    /// How often it was written; the low bit says which copy counts.
+pub struct DoubleBuffered<const WORDS: usize> {
+    /// How often the value was written. The low bit selects the valid copy.
     version: AtomicU64,
     copies: [[AtomicU64; WORDS]; 2],
 }
 
-impl<const WORDS: usize> Switched<WORDS> {
-    /// Writes a value. One writer at a time: two at once may mix theirs, which is wrong but not
-    /// unsound.
+impl<const WORDS: usize> DoubleBuffered<WORDS> {
+    /// Writes a value. Only one process may write at a time: two writers at once may mix their
+    /// values, which is wrong but not unsound.
     pub fn store(&self, words: [u64; WORDS]) {
         let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
         // SYNC value-reuse: a reader that sees a word of this copy written again also sees the
@@ -31,11 +31,11 @@ impl<const WORDS: usize> Switched<WORDS> {
         for (cell, word) in self.copies[(next & 1) as usize].iter().zip(words) {
             cell.store(word, Ordering::Relaxed);
         }
-        // SYNC value-switch: with the load of the version in `load`.
+        // SYNC value-switch: pairs with the load of the version in `load`.
         self.version.store(next, Ordering::Release);
     }
 
-    /// Reads the value and the version that it is.
+    /// Reads the value and its version.
     pub fn load(&self) -> ([u64; WORDS], u64) {
         loop {
             // SYNC value-switch.
@@ -52,52 +52,54 @@ impl<const WORDS: usize> Switched<WORDS> {
     }
 }
 
-/// A number that every process may read, set and add to. Costs what an atomic number costs: 1 to 2
-/// ns, more when many add at once.
+/// A number that every process may read, set and add to. Costs as much as an atomic number: 1 to 2
+/// ns, more when many processes add at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Value(&'static AtomicU64);
 
 impl Value {
-    /// Makes one, 0, to be shared with the processes forked afterwards. `name` is what
-    /// `/proc/PID/maps` shows.
+    /// Maps a number, initially 0, that is shared with the processes forked afterwards.
+    /// `/proc/PID/maps` shows it as `name`.
     pub fn map(name: &str) -> io::Result<Value> {
         memory::map_shared(name).map(Value)
     }
 
-    /// What it is. Whoever sees what somebody set also sees everything that one wrote before.
+    /// The number. A process that sees a number that another process set also sees everything that
+    /// the other process wrote before.
     pub fn get(self) -> u64 {
         // SYNC value-set.
         self.0.load(Ordering::Acquire)
     }
 
-    /// Sets it.
+    /// Sets the number.
     pub fn set(self, number: u64) {
-        // SYNC value-set: with the load in `get`.
+        // SYNC value-set: pairs with the load in `get`.
         self.0.store(number, Ordering::Release);
     }
 
-    /// Adds to it, and returns what it is then. Nothing that several add at once is lost.
+    /// Adds to the number, and returns the sum. No addition is lost when several processes add at
+    /// once.
     pub fn increase(self, number: u64) -> u64 {
         self.0.fetch_add(number, Ordering::AcqRel).wrapping_add(number)
     }
 
-    /// Takes from it what was added before, and returns what it is then.
+    /// Subtracts from the number, and returns the difference.
     pub fn decrease(self, number: u64) -> u64 {
         self.increase(number.wrapping_neg())
     }
 }
 
-/// A row of entries that every process has in common, used as a slice: a scoreboard, say, with an
-/// entry for each process, written by it and read by all.
+/// An array that every process shares, used as a slice: for example a scoreboard with an entry for
+/// each process, which that process writes and all read.
 ///
-/// `T` is made of atomics, and zeroes are a value of it. Memory is taken when an entry is first
-/// written, so it may be as long as it could ever have to be.
+/// `T` consists of atomics, and all zeroes is a valid `T`. The kernel allocates memory when an
+/// entry is first written, so the array may be as long as it could ever need to be.
 #[derive(Debug)]
 pub struct Array<T: 'static>(&'static [T]);
 
 impl<T: FromBytes + Sync> Array<T> {
-    /// Makes one of `len` zeroed entries, to be shared with the processes forked afterwards. `name`
-    /// is what `/proc/PID/maps` shows.
+    /// Maps an array of `len` zeroed entries that is shared with the processes forked afterwards.
+    /// `/proc/PID/maps` shows it as `name`.
     pub fn map(name: &str, len: usize) -> io::Result<Array<T>> {
         memory::map_shared_slice(name, len).map(Array)
     }
@@ -125,14 +127,14 @@ mod tests {
     use crate::sys::memory::map_shared;
 
     #[test]
-    fn a_value_returns_what_it_is_after_each_change() {
+    fn each_change_returns_the_new_value() {
         let value = Value::map("test-count").unwrap();
         assert_eq!((value.increase(3), value.decrease(1), value.get()), (3, 2, 2));
     }
 
     #[test]
-    fn readers_see_whole_values_while_one_writes() {
-        let value = map_shared::<Switched<2>>("test-value").unwrap();
+    fn readers_see_complete_values_while_a_writer_writes() {
+        let value = map_shared::<DoubleBuffered<2>>("test-value").unwrap();
         assert_eq!(value.load(), ([0, 0], 0));
         let writer =
             std::thread::spawn(move || (1..200_000u64).for_each(|i| value.store([i, i * 3])));

@@ -1,13 +1,13 @@
-//! What the journal's two threads exchange: entries that were read from the log and are not stored
-//! yet, and requests to the storing thread.
+//! What the journal's two threads exchange: entries that the reading thread read from the log and
+//! that are not stored yet, and requests to the storing thread.
 //!
 //! ```text
 //!  reading thread ── entries, requests ──►  backlog  ──► storing thread ──► SQLite
 //!                 ◄── how far, prepared answers, topics ─┘
 //! ```
 //!
-//! The ring bounds it. Entries that lie further back than half the ring are dropped
-//! ([`Backlog::give_up_before`]), counted, and noted as a gap.
+//! The ring bounds the backlog. The reading thread drops entries that are more than half the ring
+//! old ([`Backlog::drop_before`]), counts them, and adds a gap entry for them.
 
 use super::store::{Entry, Line, Topic};
 use crate::chat::PartEnd;
@@ -18,47 +18,47 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Entries that go into one transaction.
+/// The most entries in one transaction.
 pub const BATCH_ENTRIES_MAX: usize = 1_000;
 
-/// A part of a history to be read.
+/// A request for a part of a room's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
-    /// The request; the lines are before it.
+    /// The request's id. The lines to read are before it.
     pub request: RecordId,
     /// The room's key.
     pub room_key: String,
-    /// At most so many.
+    /// The most lines to read.
     pub more: usize,
-    /// And after this line, unless it is [`RecordId::ZERO`].
+    /// Only lines after this one, unless it is [`RecordId::ZERO`].
     pub after: RecordId,
 }
 
-/// A part of an answer, ready for the log.
+/// A part of an answer, ready to be appended to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
-    /// The request.
+    /// The request's id.
     pub request: RecordId,
-    /// The line it goes on after.
+    /// The line after which this part continues.
     pub after: RecordId,
-    /// The lines, as [`crate::chat::HistoryPart`] has them.
+    /// The lines, in the encoding of [`crate::chat::HistoryPart`].
     pub lines: Vec<u8>,
-    /// What comes behind them.
+    /// What follows these lines.
     pub end: PartEnd,
 }
 
 impl Prepared {
-    /// That earlier lines can't be read now.
+    /// The answer that earlier lines can't be read now.
     pub fn unreadable(request: RecordId, after: RecordId) -> Prepared {
         Prepared { request, after, lines: Vec::new(), end: PartEnd::Unreadable }
     }
 }
 
-/// See the module.
+/// The backlog. See the module's documentation.
 #[derive(Debug)]
 pub struct Backlog {
-    /// A stand-in has no storing thread.
-    is_attended: bool,
+    /// False in a stand-in, which stores nothing.
+    has_storing_thread: bool,
     inner: Mutex<Inner>,
     has_work: Condvar,
     tally: &'static Tally,
@@ -66,45 +66,51 @@ pub struct Backlog {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// In the log's order.
+    /// Entries to store, in the log's order.
     entries: VecDeque<Entry>,
-    /// Taken to be stored, and whether they count as given up by now.
+    /// Entries that the storing thread has taken, and for each whether it was dropped since.
     in_flight: VecDeque<(Sequence, bool)>,
-    /// Everything up to there that isn't stored was given up, and that isn't noted in the database
-    /// yet.
+    /// The sequence up to which all entries that aren't stored were dropped, as long as the
+    /// database doesn't contain that gap yet.
     gap: Option<Sequence>,
-    /// Since when the storing thread is at its present turn.
-    at_work_since: Option<Instant>,
-    /// It grows: the storing thread is not to wait for more.
+    /// When the storing thread began its present turn; `None` between turns.
+    busy_since: Option<Instant>,
+    /// The backlog grows: the storing thread must not wait for more entries.
     is_urgent: bool,
-    /// The server ends: what is stored is closed when all is stored, and whether it is.
+    /// The server ends: the storing thread closes the database when everything is stored.
     is_closing: bool,
     is_closed: bool,
     requests: VecDeque<Lookup>,
     prepared: Vec<Prepared>,
     topics: Option<Vec<Topic>>,
-    /// The database has lost the topics that are set now.
+    /// The database has lost the current topics.
     wants_topics: bool,
-    /// Those, to be stored before the entries.
+    /// The current topics, to be stored before the entries.
     lost_topics: Option<Vec<Topic>>,
 }
 
 impl Backlog {
-    /// Empty. What a predecessor gave up is known from the tally.
+    /// Creates an empty backlog. `tally` contains what a predecessor dropped.
     pub fn new(tally: &'static Tally) -> Backlog {
-        let given_up = Sequence(tally.given_up.load(Ordering::Relaxed));
-        let gap = (given_up > Sequence(0)).then_some(given_up);
-        // Topics may be among what was given up.
+        let skipped_to = Sequence(tally.skipped_to.load(Ordering::Relaxed));
+        let gap = (skipped_to > Sequence(0)).then_some(skipped_to);
+        // Topics may be among the dropped entries.
         let inner = Inner { gap, wants_topics: gap.is_some(), ..Inner::default() };
-        Backlog { is_attended: true, inner: Mutex::new(inner), has_work: Condvar::new(), tally }
+        Backlog {
+            has_storing_thread: true,
+            inner: Mutex::new(inner),
+            has_work: Condvar::new(),
+            tally,
+        }
     }
 
-    /// A stand-in's: nobody stores or reads, so every question is answered at once with that.
-    pub fn unattended(tally: &'static Tally) -> Backlog {
-        Backlog { is_attended: false, ..Backlog::new(tally) }
+    /// Creates a stand-in's backlog. There is no storing thread, so every request is answered at
+    /// once with [`Prepared::unreadable`].
+    pub fn without_storing_thread(tally: &'static Tally) -> Backlog {
+        Backlog { has_storing_thread: false, ..Backlog::new(tally) }
     }
 
-    /// Adds what was read, and leaves `entries` empty.
+    /// Adds entries that the reading thread has read, and leaves `entries` empty.
     pub fn add(&self, entries: &mut Vec<Entry>) {
         if !entries.is_empty() {
             self.lock().entries.extend(entries.drain(..));
@@ -112,24 +118,24 @@ impl Backlog {
         }
     }
 
-    /// The storing thread begins a turn, or has ended it.
-    pub fn set_at_work(&self, is_at_work: bool) {
-        self.lock().at_work_since = is_at_work.then(Instant::now);
+    /// The storing thread calls this when it begins or ends a turn.
+    pub fn set_busy(&self, is_busy: bool) {
+        self.lock().busy_since = is_busy.then(Instant::now);
     }
 
-    /// For how long the storing thread has been at one turn; 0 if it is at none.
-    pub fn at_work_for(&self) -> Duration {
-        self.lock().at_work_since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// How long the storing thread's present turn has lasted; 0 between turns.
+    pub fn busy_for(&self) -> Duration {
+        self.lock().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// How many entries are neither stored nor given up.
+    /// How many entries are neither stored nor dropped.
     pub fn waiting(&self) -> u64 {
         let inner = self.lock();
-        let in_flight = inner.in_flight.iter().filter(|(_, is_given_up)| !is_given_up).count();
+        let in_flight = inner.in_flight.iter().filter(|(_, is_dropped)| !is_dropped).count();
         (in_flight + inner.entries.len()) as u64
     }
 
-    /// Whether what waits takes so much of the ring that it should be stored at once.
+    /// Sets whether the waiting entries take so much of the ring that they must be stored at once.
     pub fn set_urgent(&self, is_urgent: bool) {
         self.lock().is_urgent = is_urgent;
         if is_urgent {
@@ -137,64 +143,64 @@ impl Backlog {
         }
     }
 
-    /// The place of the first entry that is neither stored nor given up.
+    /// The position of the first entry that is neither stored nor dropped.
     pub fn oldest(&self) -> Option<Sequence> {
         let inner = self.lock();
         let in_flight = inner
             .in_flight
             .iter()
-            .find(|(_, is_given_up)| !is_given_up)
+            .find(|(_, is_dropped)| !is_dropped)
             .map(|(sequence, _)| *sequence);
         in_flight.or_else(|| inner.entries.front().map(Entry::position))
     }
 
-    /// Gives up everything before a place. Returns how many entries that were.
-    pub fn give_up_before(&self, sequence: Sequence) -> u64 {
+    /// Drops all entries before a position. Returns how many entries those were.
+    pub fn drop_before(&self, sequence: Sequence) -> u64 {
         let mut inner = self.lock();
         let mut count = 0;
         let mut last = Sequence(0);
-        for (place, is_given_up) in inner
+        for (position, is_dropped) in inner
             .in_flight
             .iter_mut()
-            .filter(|(place, is_given_up)| *place < sequence && !is_given_up)
+            .filter(|(position, is_dropped)| *position < sequence && !is_dropped)
         {
-            (*is_given_up, last, count) = (true, *place, count + 1);
+            (*is_dropped, last, count) = (true, *position, count + 1);
         }
-        while let Some(place) =
-            inner.entries.front().map(Entry::position).filter(|&place| place < sequence)
+        while let Some(position) =
+            inner.entries.front().map(Entry::position).filter(|&position| position < sequence)
         {
             inner.entries.pop_front();
-            (last, count) = (place, count + 1);
+            (last, count) = (position, count + 1);
         }
         if count > 0 {
             inner.gap = inner.gap.max(Some(last));
-            self.tally.given_up.fetch_max(last.0, Ordering::Relaxed);
+            self.tally.skipped_to.fetch_max(last.0, Ordering::Relaxed);
             self.tally.skipped.fetch_add(count, Ordering::Relaxed);
         }
         count
     }
 
-    /// Asks for a part of a history.
+    /// Requests a part of a history.
     pub fn ask(&self, request: Lookup) {
-        if !self.is_attended {
+        if !self.has_storing_thread {
             return self.prepare(Prepared::unreadable(request.request, request.after));
         }
         self.lock().requests.push_back(request);
         self.has_work.notify_one();
     }
 
-    /// The answers that were prepared since the last call.
+    /// Takes the answers that were prepared since the last call.
     pub fn take_prepared(&self) -> Vec<Prepared> {
         std::mem::take(&mut self.lock().prepared)
     }
 
-    /// The topics of earlier runs, once they are read.
+    /// Takes the topics of earlier runs, once the storing thread has read them.
     pub fn take_topics(&self) -> Option<Vec<Topic>> {
         self.lock().topics.take()
     }
 
-    /// Waits for something to do, at most for `timeout`, and when there are only a few entries
-    /// `gather` longer for more.
+    /// Waits until there is something to do, at most for `timeout`; then, if there are only a few
+    /// entries, at most `gather` longer for more entries.
     pub fn wait(&self, timeout: Duration, gather: Duration) {
         let is_idle = |inner: &mut Inner| {
             inner.entries.is_empty()
@@ -215,9 +221,8 @@ impl Backlog {
         }
     }
 
-    /// Takes the entries that are to be stored next, at most so many, behind a gap if there is one.
-    /// They count as under way until [`Backlog::stored`] or
-    /// [`Backlog::not_stored`].
+    /// Takes the entries to store next, at most `count_max`, after a gap entry if there is a gap.
+    /// They count as in flight until [`Backlog::stored`] or [`Backlog::not_stored`].
     pub fn take(&self, count_max: usize) -> Vec<Entry> {
         let mut inner = self.lock();
         let count = inner.entries.len().min(count_max);
@@ -231,13 +236,13 @@ impl Backlog {
         entries
     }
 
-    /// What was taken is stored.
+    /// The entries that were taken are stored.
     pub fn stored(&self, entries: &[Entry]) {
         let mut inner = self.lock();
         let count = inner.in_flight.len() as u64;
         let too_late =
-            inner.in_flight.drain(..).filter(|(_, is_given_up)| *is_given_up).count() as u64;
-        // It took long, and came to an end all the same.
+            inner.in_flight.drain(..).filter(|(_, is_dropped)| *is_dropped).count() as u64;
+        // These were dropped because storing took too long, but are stored now after all.
         self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
         self.tally.stored.fetch_add(count, Ordering::Relaxed);
         if let Some(last) = entries.last() {
@@ -256,7 +261,8 @@ impl Backlog {
         (inner.wants_topics, inner.lost_topics) = (false, None);
     }
 
-    /// What was taken could not be stored: it waits, but for what was given up meanwhile.
+    /// The entries that were taken could not be stored. They wait again, except those that were
+    /// dropped since.
     pub fn not_stored(&self, entries: Vec<Entry>) {
         let mut inner = self.lock();
         let in_flight = std::mem::take(&mut inner.in_flight);
@@ -264,17 +270,17 @@ impl Backlog {
             .into_iter()
             .filter(|entry| !is_gap(entry))
             .zip(in_flight)
-            .filter(|(_, (_, is_given_up))| !is_given_up);
+            .filter(|(_, (_, is_dropped))| !is_dropped);
         let waiting: Vec<Entry> = waiting.map(|(entry, _)| entry).collect();
         waiting.into_iter().rev().for_each(|entry| inner.entries.push_front(entry));
     }
 
-    /// The next request.
+    /// Takes the next request.
     pub fn take_request(&self) -> Option<Lookup> {
         self.lock().requests.pop_front()
     }
 
-    /// The lines of a room before `before` that wait to be stored, of those whose position is after
+    /// The lines of a room before `before` that wait to be stored and whose position is after
     /// `stored_to`.
     pub fn waiting_lines(
         &self,
@@ -290,85 +296,86 @@ impl Backlog {
         lines.filter(|line| line.room_key == room_key && line.id < before).cloned().collect()
     }
 
-    /// The place up to which lines were given up and the database doesn't say so.
+    /// The sequence up to which lines were dropped or lost, as long as the database doesn't contain
+    /// that gap.
     pub fn gap(&self) -> Option<Sequence> {
         self.lock().gap
     }
 
-    /// What was stored up to a place is lost, with its database.
-    pub fn note_gap(&self, until: Sequence) {
+    /// Records a gap: what was stored up to `until` is lost with its database.
+    pub fn add_gap(&self, until: Sequence) {
         let mut inner = self.lock();
         inner.gap = inner.gap.max(Some(until));
     }
 
-    /// The database was lost, and with it the topics that are set now: they are to be given again.
-    pub fn want_topics(&self) {
+    /// Requests the current topics from the reading thread: they were lost with the database.
+    pub fn request_topics(&self) {
         self.lock().wants_topics = true;
     }
 
-    /// Whether they are to be given.
+    /// Whether the current topics are requested.
     pub fn wants_topics(&self) -> bool {
         self.lock().wants_topics
     }
 
-    /// Gives the topics as they are before the entries that are added next.
-    pub fn give_topics(&self, topics: Vec<Topic>) {
+    /// Hands over the current topics: as they were before the entries that are added next.
+    pub fn hand_over_topics(&self, topics: Vec<Topic>) {
         let mut inner = self.lock();
         (inner.wants_topics, inner.lost_topics) = (false, Some(topics));
     }
 
-    /// The topics that are to be stored before the entries which are taken next.
+    /// Takes the topics that must be stored before the entries that are taken next.
     pub fn take_lost_topics(&self) -> Option<Vec<Topic>> {
         self.lock().lost_topics.take()
     }
 
-    /// Whether there is nothing left to be stored, but for a gap.
+    /// Whether nothing is left to be stored, except possibly a gap.
     pub fn is_empty(&self) -> bool {
         let inner = self.lock();
-        let is_in_flight = inner.in_flight.iter().any(|(_, is_given_up)| !is_given_up);
+        let is_in_flight = inner.in_flight.iter().any(|(_, is_dropped)| !is_dropped);
         !is_in_flight
             && inner.entries.is_empty()
             && !inner.wants_topics
             && inner.lost_topics.is_none()
     }
 
-    /// Nothing more will come.
+    /// The reading thread adds no more entries: the server ends.
     pub fn close(&self) {
         self.lock().is_closing = true;
         self.has_work.notify_one();
     }
 
-    /// Whether nothing more will come.
+    /// Whether the reading thread adds no more entries.
     pub fn is_closing(&self) -> bool {
         self.lock().is_closing
     }
 
-    /// Everything is stored, and the database closed.
+    /// The storing thread has stored everything and closed the database.
     pub fn closed(&self) {
         self.lock().is_closed = true;
     }
 
-    /// Whether the database is closed for good.
+    /// Whether everything is stored and the database is closed.
     pub fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
 
-    /// What is counted.
+    /// The journal's counters.
     pub fn tally(&self) -> &'static Tally {
         self.tally
     }
 
-    /// An answer is ready.
+    /// Adds an answer.
     pub fn prepare(&self, prepared: Prepared) {
         self.lock().prepared.push(prepared);
     }
 
-    /// The topics of earlier runs are read.
+    /// Hands over the topics of earlier runs.
     pub fn found_topics(&self, topics: Vec<Topic>) {
         self.lock().topics = Some(topics);
     }
 
-    /// A panic in either thread ends the process, so nobody sees what one left half done.
+    /// A panic in either thread ends the process, so no thread sees what the other left half done.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -379,68 +386,4 @@ fn is_gap(entry: &Entry) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topic(place: u64) -> Entry {
-        Entry::Topic(Topic {
-            sequence: Sequence(place),
-            room: "#a".into(),
-            room_key: "#a".into(),
-            text: String::new(),
-        })
-    }
-
-    fn backlog(places: impl Iterator<Item = u64>) -> (Backlog, &'static Tally) {
-        let tally: &'static Tally = Box::leak(Box::default());
-        let backlog = Backlog::new(tally);
-        backlog.add(&mut places.map(topic).collect());
-        (backlog, tally)
-    }
-
-    fn counts(tally: &Tally) -> [u64; 3] {
-        [&tally.stored, &tally.skipped, &tally.given_up].map(|count| count.load(Ordering::Relaxed))
-    }
-
-    #[test]
-    fn what_is_given_up_is_counted_and_noted_as_a_gap() {
-        let (backlog, tally) = backlog(1..10);
-        assert_eq!((backlog.oldest(), backlog.give_up_before(Sequence(4))), (Some(Sequence(1)), 3));
-        assert_eq!((backlog.oldest(), counts(tally)), (Some(Sequence(4)), [0, 3, 3]));
-        let taken = backlog.take(BATCH_ENTRIES_MAX);
-        assert_eq!((taken.len(), &taken[0]), (7, &Entry::Gap { until: Sequence(3) }));
-        backlog.stored(&taken);
-        assert_eq!((backlog.oldest(), backlog.gap(), counts(tally)), (None, None, [6, 3, 3]));
-    }
-
-    #[test]
-    fn what_fails_waits_in_order_but_for_what_was_given_up_meanwhile() {
-        let (backlog, tally) = backlog(1..4);
-        let taken = backlog.take(BATCH_ENTRIES_MAX);
-        backlog.add(&mut vec![topic(4)]);
-        assert_eq!((backlog.give_up_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
-        backlog.not_stored(taken);
-        let places: Vec<u64> =
-            backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.position().0).collect();
-        assert_eq!((places, counts(tally)), (vec![2, 3, 4], [0, 2, 2]), "a gap, and two entries");
-    }
-
-    #[test]
-    fn what_was_given_up_and_stored_in_the_end_is_not_counted_as_skipped() {
-        let (backlog, tally) = backlog(1..4);
-        let taken = backlog.take(BATCH_ENTRIES_MAX);
-        assert_eq!((backlog.give_up_before(Sequence(9)), counts(tally)), (3, [0, 3, 3]));
-        backlog.stored(&taken);
-        assert_eq!(counts(tally), [3, 0, 3]);
-    }
-
-    #[test]
-    fn a_successor_knows_what_was_given_up() {
-        let (first, tally) = backlog(1..4);
-        first.give_up_before(Sequence(3));
-        assert_eq!(
-            Backlog::new(tally).take(BATCH_ENTRIES_MAX),
-            [Entry::Gap { until: Sequence(2) }]
-        );
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
-//! How much of each session's output has been written. The session's worker writes it. Two others
-//! read it: the journal, which must not publish a snapshot from which a successor could not start,
-//! and a successor.
+//! How much of each session's output has been written. The session's worker stores it. Two other
+//! processes read it: the journal, which must not publish a snapshot from which a successor could
+//! not start, and a successor.
 //!
-//! A *checkpoint* (sequence, offset) says: all bytes that all records before that sequence cause
-//! are the first `offset` bytes of the session's output, and they have been written. If a session
-//! has nothing unwritten, its worker's `flushed_through` is its checkpoint. Otherwise the
-//! checkpoint stays where the unwritten bytes begin.
+//! A *checkpoint* (sequence, offset) means: the output that all records before `sequence` cause for
+//! the session is its first `offset` bytes, and they have been written. If a session has no
+//! unwritten output, its worker's `flushed_through` is its checkpoint. Otherwise the checkpoint
+//! stays where the unwritten output begins.
 //!
 //! ```text
 //! byte  0            128                       200
@@ -14,8 +14,8 @@
 //!       └────────────┴─────────────────────────┴─────────────────────────┴──
 //! ```
 //!
-//! A cell is four words, written as one ([`Switched`]): the session's id, 0 for none; the sequence;
-//! the offset; and in one word
+//! A cell has four words that are written as one ([`DoubleBuffered`]): the session's id, 0 for
+//! none; the sequence; the offset; and one word with the rest:
 //!
 //! ```text
 //! bit 63                          17 16           1 0
@@ -26,28 +26,30 @@
 
 use super::log::{Cursors, Log};
 use super::step;
-use crate::ipc::value::Switched;
+use crate::ipc::value::DoubleBuffered;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::FromBytes;
 
-/// In a cell's last word the lagging bit is lowest, then comes the slot, then the number of writes.
+/// A cell's last word holds, from the lowest bit on, the lagging bit, the slot, and the number of
+/// writes.
 const WRITES_SHIFT: u32 = 1 + u16::BITS;
 
 /// A session's checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Whose.
+    /// The session.
     pub session: SessionId,
     /// The worker that serves it.
     pub slot: Slot,
-    /// Everything before this is out.
+    /// The output of all records before this sequence has been written.
     pub sequence: Sequence,
-    /// Output bytes rendered for the session from everything before that sequence.
+    /// The number of output bytes that the records before that sequence caused for the session.
     pub offset: u64,
-    /// Writes of its that were taken by then, fewer than 2^47. Over UDP each was a datagram.
+    /// How many writes of the session's output the kernel had accepted by then, below 2^47. Over
+    /// UDP each write was a datagram.
     pub writes: u64,
-    /// Whether something rendered after that sequence is not out yet.
+    /// Whether output that was rendered after that sequence is not written yet.
     pub is_lagging: bool,
 }
 
@@ -59,7 +61,7 @@ pub(super) struct State {
     _pad: [u64; 15],
 }
 
-pub(super) type Cell = Switched<4>;
+pub(super) type Cell = DoubleBuffered<4>;
 
 const _: () = assert!(size_of::<State>() == 128 && size_of::<Cell>() == 72);
 
@@ -71,7 +73,7 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// The section's length, for so many sessions.
+    /// The section's length in bytes, for `sessions_max` sessions.
     pub(super) fn bytes(sessions_max: usize) -> usize {
         size_of::<State>().saturating_add(sessions_max.saturating_mul(size_of::<Cell>()))
     }
@@ -80,12 +82,12 @@ impl Checkpoints {
         Checkpoints { state, cells }
     }
 
-    /// Writes a session's checkpoint, by one store.
+    /// Stores a session's checkpoint. It becomes valid with one store.
     pub fn store(&self, checkpoint: Checkpoint) {
         let Checkpoint { session, slot, sequence, offset, writes, is_lagging } = checkpoint;
         let used = session.cell() as u64 + 1;
-        // Looked at first: it is written rarely, and a write would take the line away from every
-        // other worker.
+        // Load before the update: the word changes rarely, and a write would invalidate the cache
+        // line of every other worker.
         if self.state.cells_used.load(Ordering::Relaxed) < used {
             self.state.cells_used.fetch_max(used, Ordering::Relaxed);
         }
@@ -98,15 +100,15 @@ impl Checkpoints {
         ]);
     }
 
-    /// Frees a session's cell, if it is still its: it is closed, and all its output is out or will
-    /// never be.
+    /// Frees a session's cell if the session still owns it. To be called when the session is closed
+    /// and its output has been written, or never will be.
     pub fn clear(&self, session: SessionId) {
         if self.get(session.cell()).is_some_and(|checkpoint| checkpoint.session == session) {
             self.cells[session.cell()].store([0; 4]);
         }
     }
 
-    /// The checkpoint in a cell, if a session has it.
+    /// The checkpoint in a cell. `None` if no session owns the cell.
     pub fn get(&self, cell: usize) -> Option<Checkpoint> {
         let ([session, sequence, offset, flags], _) = self.cells[cell].load();
         (session != 0).then_some(Checkpoint {
@@ -121,13 +123,13 @@ impl Checkpoints {
 
     /// The latest sequence at which a snapshot may be published.
     ///
-    /// It is no later than the `flushed_through` of any worker that is there or about to be
-    /// replaced, nor than any lagging session's checkpoint, unless that is more than a quarter of
-    /// the ring behind its worker: such a session no longer counts, and is disconnected if its
-    /// worker dies.
+    /// It is not after the `flushed_through` of any worker that runs or is about to be replaced. It
+    /// is also not after the checkpoint of any lagging session, unless that checkpoint is more than
+    /// a quarter of the ring behind its worker: such a session doesn't count any more, and is
+    /// disconnected if its worker dies.
     pub fn snapshot_ceiling(&self, log: &Log, workers: impl Iterator<Item = Slot>) -> Sequence {
-        // `flushed_through` before the cells: a cell that is clean when we look was covered by what
-        // `flushed_through` said before.
+        // Load `flushed_through` before the cells: if a cell is clean when we load it, the
+        // `flushed_through` that we loaded before covers its session.
         let cursors = log.cursors();
         let in_use = workers.filter(|&slot| cursors.is_used(slot) && cursors.get(slot).is_some());
         let flushed = in_use.map(|slot| cursors.flushed_through(slot)).min();
@@ -147,10 +149,10 @@ impl Checkpoints {
         ceiling
     }
 
-    /// A session's checkpoint as a successor of its worker finds it, when that has published
-    /// nothing yet: a clean session has been sent everything before its worker's `flushed_through`,
-    /// too. `None` if the session has none, which means that it has been sent nothing, or that it
-    /// is over.
+    /// The checkpoint from which a successor of the session's worker goes on, before that successor
+    /// has published anything. A clean session has also received everything before its worker's
+    /// `flushed_through`. `None` if the session has no checkpoint: nothing has been sent to it, or
+    /// it is closed.
     pub fn effective(&self, session: SessionId, cursors: &Cursors) -> Option<Checkpoint> {
         let checkpoint =
             self.get(session.cell()).filter(|checkpoint| checkpoint.session == session)?;
@@ -175,7 +177,7 @@ mod tests {
     use crate::segment::tests::{ME, small_segment};
 
     #[test]
-    fn a_cell_that_another_session_has_by_now_is_not_freed() {
+    fn clear_leaves_a_cell_that_another_session_owns_now() {
         let segment = small_segment(1 << 16, 1);
         let [old, new] = [1, 2].map(|serial| SessionId::new(serial, 3));
         segment.checkpoints.store(Checkpoint {
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_session_holds_snapshots_back_until_it_is_a_quarter_of_the_ring_behind() {
+    fn a_lagging_session_delays_snapshots_until_it_is_a_quarter_of_the_ring_behind() {
         let segment = small_segment(64 * 64, 1);
         let (start, _) = segment.join(ME).unwrap();
         let session = SessionId::new(1, 3);
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_session_of_an_abandoned_slot_holds_no_snapshot_back() {
+    fn a_lagging_session_of_an_abandoned_slot_delays_no_snapshot() {
         let segment = small_segment(64 * 64, 1);
         let (start, _) = segment.join(ME).unwrap();
         let checkpoint = Checkpoint {
@@ -239,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_session_has_been_sent_all_that_its_worker_has_flushed() {
+    fn a_clean_sessions_checkpoint_includes_what_its_worker_has_flushed() {
         let segment = small_segment(64 * 64, 1);
         let (start, _) = segment.join(ME).unwrap();
-        let at = |place| Sequence(start.0 + place);
+        let at = |offset| Sequence(start.0 + offset);
         let session = SessionId::new(2, 3);
         let mut checkpoint = Checkpoint {
             session,
@@ -264,7 +266,7 @@ mod tests {
         assert_eq!(
             segment.checkpoints.effective(SessionId::new(1, 3), &segment.cursors),
             None,
-            "another one's that was in the cell before"
+            "the session that owned the cell before"
         );
     }
 }

@@ -1,10 +1,11 @@
-//! The log's clock: the same in every process. It makes no step and never runs backwards. It began
-//! as the wall clock; [`Clock::wall_ahead`] says how far that has been set ahead or back since.
+//! The log's clock, which is the same in every process. It never jumps and never runs backwards. It
+//! starts as the wall clock; [`Clock::wall_ahead`] returns how far the wall clock has been set
+//! since.
 //!
 //! ```text
 //! byte 0
 //!      ┌────────────┐
-//!      │ offset     │  what is added to the time since boot, in µs; never changes
+//!      │ offset     │  added to the time since boot, in µs; never changes
 //!      └────────────┘
 //! ```
 
@@ -15,14 +16,14 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// See the module.
+/// The clock. See the module's documentation.
 #[derive(Debug)]
 pub struct Clock {
     offset: &'static AtomicU64,
-    /// What [`Clock::uptime`] returns in a simulation; 0 for the real one.
+    /// In a simulation, what [`Clock::uptime`] returns; 0 for the real uptime.
     #[cfg(test)]
     simulated_uptime: AtomicU64,
-    /// What [`Clock::wall_ahead`] returns then.
+    /// In a simulation, what [`Clock::wall_ahead`] returns.
     #[cfg(test)]
     simulated_wall_ahead: AtomicI64,
 }
@@ -43,18 +44,18 @@ impl Clock {
         }
     }
 
-    /// Sets it by the wall clock.
+    /// Sets the clock to the wall clock's time.
     pub(super) fn start(&self) {
         self.offset.store(wall_clock().saturating_sub(self.uptime().0), Ordering::Relaxed);
     }
 
-    /// The time.
+    /// The time, since 1970-01-01 UTC.
     pub fn now(&self) -> Micros {
         self.uptime().plus(self.offset.load(Ordering::Relaxed))
     }
 
-    /// How far the wall clock is ahead, in µs; negative if it was set back. For the one process
-    /// that records it.
+    /// How far the wall clock is ahead of this clock, in µs; negative if it was set back. Only the
+    /// journal uses it, to record the difference in the log.
     pub fn wall_ahead(&self) -> i64 {
         #[cfg(test)]
         if let ahead = self.simulated_wall_ahead.load(Ordering::Relaxed)
@@ -65,33 +66,34 @@ impl Clock {
         wall_clock().cast_signed().saturating_sub(self.now().0.cast_signed())
     }
 
-    /// Time since the machine started, for what takes a certain time: it makes no step.
+    /// The time since the machine started, for measuring durations: it never jumps.
     pub fn uptime(&self) -> Micros {
         #[cfg(test)]
         if let simulated @ 1.. = self.simulated_uptime.load(Ordering::Relaxed) {
             return Micros(simulated);
         }
-        // Includes the time that the machine was suspended. Can't fail: the clock exists since
-        // Linux 2.6.39.
+        // CLOCK_BOOTTIME includes the time for which the machine was suspended. It can't fail: the
+        // clock exists since Linux 2.6.39.
         Micros(micros(
             clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default(),
         ))
     }
 
-    /// Lets time pass in a simulation; from the first call on it passes in no other way.
+    /// Advances the time in a simulation. From the first call on, the time advances only by these
+    /// calls.
     #[cfg(test)]
     pub fn pass_time(&self, micros: u64) {
         self.simulated_uptime.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Sets the wall clock ahead in a simulation.
+    /// Sets how far the wall clock is ahead in a simulation.
     #[cfg(test)]
     pub fn set_wall_ahead(&self, micros: i64) {
         self.simulated_wall_ahead.store(micros, Ordering::Relaxed);
     }
 }
 
-/// Microseconds since 1970-01-01 UTC, as the machine's clock has it: it may be set ahead and back.
+/// The machine's wall clock in microseconds since 1970-01-01 UTC. It may be set ahead and back.
 fn wall_clock() -> u64 {
     micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

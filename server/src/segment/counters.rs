@@ -1,4 +1,4 @@
-//! What the processes count, in memory that outlives each of them.
+//! Counters of the processes, in memory that outlives each process.
 //!
 //! ```text
 //! byte   0         56                  128         152          256
@@ -11,7 +11,7 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::FromBytes;
 
-/// All counters. The journal writes `tally`, the workers write `dropped`.
+/// All counters. The journal writes `tally`; the workers write `dropped`.
 #[derive(FromBytes, Debug)]
 #[repr(C, align(128))]
 pub struct Counters {
@@ -29,32 +29,33 @@ const _: () = assert!(size_of::<Counters>() == 256 && offset_of!(Counters, dropp
 #[derive(Debug, Default, FromBytes)]
 #[repr(C)]
 pub struct Tally {
-    /// Lines and topics that were stored, by this run.
+    /// Lines and topics that this run has stored.
     pub stored: AtomicU64,
-    /// Those that were given up: the disk is full or too slow, or there is no journal.
+    /// Lines and topics that were dropped because the disk is full or too slow, or because there is
+    /// no journal.
     pub skipped: AtomicU64,
-    /// Those that wait to be stored, as of the reading thread's last turn.
+    /// Lines and topics that wait to be stored, as of the reading thread's last turn.
     pub waiting: AtomicU64,
-    /// The sequence of the last that was given up. What isn't stored up to there is counted in
-    /// `skipped`.
-    pub given_up: AtomicU64,
-    /// The sequence up to which this run is stored, and how many of its lines are: a database that
-    /// knows of less has lost the rest.
+    /// The sequence of the last entry that was dropped. `skipped` counts the entries up to there
+    /// that are not stored.
+    pub skipped_to: AtomicU64,
+    /// The sequence up to which this run is stored. A database that contains less of this run has
+    /// lost the rest.
     pub stored_to: AtomicU64,
-    /// See `stored_to`.
+    /// How many of this run's lines are stored. See `stored_to`.
     pub stored_lines: AtomicU64,
-    /// Lines of this run that were stored and lost with the database's files, at most.
+    /// How many of this run's lines were stored and then lost with the database's files, at most.
     pub lost: AtomicU64,
 }
 
 impl Tally {
-    /// Lines of this run that were to be stored and aren't, as far as it is known.
+    /// How many of this run's lines are known to be missing from the database.
     pub fn missing(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)
     }
 }
 
-/// What the workers drop of the clients' input. Every worker adds to it.
+/// What the workers drop of the clients' input. Every worker adds to these counters.
 #[derive(Debug, Default, FromBytes)]
 #[repr(C)]
 pub struct Dropped {
@@ -64,22 +65,24 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// Counts a datagram that was dropped, or its last lines, because its sender sends too much or
-    /// because it lacks the session's key. Returns how many there are.
+    /// Counts a datagram that a worker dropped in whole or in part, because its sender sends too
+    /// much or because it lacks the session's key. Returns the new count.
     pub fn datagram(&self) -> u64 {
         self.datagrams.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Counts what a connection whose peer has reset it had sent beyond its budget, in bytes.
+    /// Counts the bytes beyond its budget that a client had sent on a connection when it reset the
+    /// connection.
     pub fn backlog(&self, bytes: usize) {
         if bytes > 0 {
             self.backlogs.fetch_add(1, Ordering::AcqRel);
-            // SYNC dropped: last, because the report waits for the bytes.
+            // SYNC dropped: the bytes come last, because the report waits for them.
             self.backlog_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
         }
     }
 
-    /// Datagrams, bytes of backlogs, and connections that they were of.
+    /// The numbers of dropped datagrams, of bytes in dropped backlogs, and of connections with a
+    /// dropped backlog.
     pub fn counts(&self) -> [u64; 3] {
         // SYNC dropped.
         [&self.datagrams, &self.backlog_bytes, &self.backlogs]

@@ -1,4 +1,4 @@
-//! The segment's first bytes: what it is, how large it was made, and where its sections lie.
+//! The segment's header: magic, layout version, sizes, and where each section lies.
 //!
 //! ```text
 //! byte  0            8            16           24           32
@@ -9,20 +9,20 @@
 //!       │            │            │ max        │ bytes_max  │
 //!    64 ├────────────┼────────────┼────────────┼────────────┘
 //!       │ kind       │ offset     │ length     │  inventory: 40 entries, in ascending order of
-//!    88 ├────────────┼────────────┼────────────┤  their offsets; those that are not used are
-//!       │ kind       │ offset     │ length     │  zeroes
+//!    88 ├────────────┼────────────┼────────────┤  their offsets; unused entries are zeroes
+//!       │ kind       │ offset     │ length     │
 //!       ⋮            ⋮            ⋮            ⋮
 //!  1024 └────────────┴────────────┴────────────┘
 //! ```
 //!
-//! All are 64-bit numbers in the machine's byte order, except the magic. `Segment::create` writes
-//! the magic last, and nothing here changes afterwards. Each section begins at a multiple of 64
-//! KiB: with a page, however large the machine's pages are.
+//! All fields are 64-bit numbers in the machine's byte order, except the magic. `Segment::create`
+//! writes the magic last, and the header doesn't change afterwards. Each section begins at a
+//! multiple of 64 KiB, so it begins on a page boundary whatever the machine's page size.
 //!
 //! The version counts layouts: any change of a size, an offset or a meaning in any section raises
-//! it. The bytes of a mutex are those of the C library, so both programs must use the same one. A
-//! feature is something that changes how the segment is used, or adds to it, without a new layout;
-//! a program refuses a segment with a feature that it doesn't know. No feature exists yet.
+//! it. A mutex has the C library's layout, so both programs must use the same C library. A feature
+//! changes how the segment is used, or adds to it, without a new layout; a program refuses a
+//! segment with a feature that it doesn't know. No feature exists yet.
 
 use crate::sys::memory::Mapping;
 use std::fmt;
@@ -37,27 +37,27 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 const MAGIC: [u8; 8] = *b"forkchat";
 /// The layout that this program makes and understands.
 const VERSION: u64 = 1;
-/// The features that this program understands, a bit each.
+/// The features that this program understands, one bit each.
 const FEATURES: u64 = 0;
 /// Every section begins at a multiple of this. No Linux has larger pages.
 pub(super) const SECTION_ALIGN: u64 = 64 * 1024;
-/// Sections that the inventory has room for.
+/// The number of entries in the inventory.
 const INVENTORY_MAX: usize = 40;
 
-/// How large everything is. Fixed for a run.
+/// The sizes of the segment's parts. They don't change during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// The ring, in bytes; rounded up to whole blocks.
     pub ring_bytes: usize,
-    /// Processes that read the log, at most.
+    /// The most processes that read the log.
     pub slots: usize,
-    /// Sessions at a time, at most.
+    /// The most sessions at a time.
     pub sessions_max: usize,
-    /// A snapshot, in bytes, at most.
+    /// The largest snapshot, in bytes.
     pub snapshot_bytes_max: usize,
 }
 
-/// What a section holds. The numbers are in the inventory.
+/// What a section holds. The inventory contains these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(super) enum Kind {
@@ -77,7 +77,8 @@ pub(super) enum Kind {
     StandIn = 14,
 }
 
-/// An entry of the inventory. Both numbers are in bytes, from the segment's beginning.
+/// An entry of the inventory. Offset and length are in bytes; the offset counts from the segment's
+/// beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct Entry {
@@ -86,7 +87,7 @@ pub(super) struct Entry {
     length: u64,
 }
 
-/// The header, as the module draws it.
+/// The header, laid out as the module's drawing shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct Header {
@@ -108,23 +109,23 @@ const _: () = assert!(offset_of!(Header, ring_bytes) == 32 && offset_of!(Header,
 /// Why a segment can't be attached.
 #[derive(Debug)]
 pub enum AttachError {
-    /// It can't be read, or can't be mapped.
+    /// The segment can't be read or mapped: what was attempted, and the error.
     Io(&'static str, io::Error),
-    /// The file doesn't begin as a segment does. These are its first bytes.
+    /// The file doesn't begin with the magic, but with these bytes.
     NoSegment([u8; 8]),
-    /// Its layout is of another version: this one.
+    /// The layout has this version, which this program doesn't understand.
     Version(u64),
-    /// It has features that this program doesn't understand: these.
+    /// The segment has these features, some of which this program doesn't understand.
     Features(u64),
-    /// The file is shorter than the header says, or the header is of no whole segment.
+    /// The file is shorter than the header says, or too short for a header.
     Size {
         /// The file's length in bytes.
         found: u64,
-        /// What it should be at least.
+        /// The length that it should have at least, in bytes.
         needed: u64,
     },
-    /// A section isn't where one can be, or not as long as the geometry says: which, and what the
-    /// inventory says of it.
+    /// A section lies at an impossible offset, or its length doesn't match the geometry. The text
+    /// says which section, and what the inventory contains.
     Section(String),
 }
 
@@ -157,7 +158,7 @@ impl fmt::Display for AttachError {
 impl std::error::Error for AttachError {}
 
 impl Header {
-    /// The header of a segment with sections of these lengths, in this order.
+    /// Creates the header of a segment with sections of these lengths, in this order.
     pub fn new(geometry: Geometry, sections: &[(Kind, usize)]) -> Header {
         let mut header = Header {
             magic: MAGIC,
@@ -170,7 +171,7 @@ impl Header {
             snapshot_bytes_max: geometry.snapshot_bytes_max as u64,
             inventory: [Entry { kind: 0, offset: 0, length: 0 }; INVENTORY_MAX],
         };
-        // What is too large for a number is too large to be mapped, which is an error then.
+        // A size that overflows saturates: mapping it then fails.
         let align = |end: u64| end.checked_next_multiple_of(SECTION_ALIGN).unwrap_or(u64::MAX);
         let mut end = size_of::<Header>() as u64;
         for (entry, &(kind, length)) in header.inventory.iter_mut().zip(sections) {
@@ -181,7 +182,7 @@ impl Header {
         header
     }
 
-    /// Reads the header of a segment, and checks whether this program understands its layout.
+    /// Reads a segment's header, and checks whether this program understands its layout.
     pub fn read(file: &File) -> Result<Header, AttachError> {
         let mut bytes = [0; size_of::<Header>()];
         let found = file.metadata().map_err(|error| AttachError::Io("read", error))?.len();
@@ -206,8 +207,8 @@ impl Header {
         Ok(header)
     }
 
-    /// Checks the inventory: it names these sections in this order, each as long as this, at places
-    /// where sections can be.
+    /// Checks that the inventory names these sections in this order, with these lengths and
+    /// possible offsets.
     pub fn check(&self, sections: &[(Kind, usize)]) -> Result<(), AttachError> {
         let mut end = size_of::<Header>() as u64;
         for (entry, &(kind, length)) in self.inventory.iter().zip(sections) {
@@ -233,12 +234,12 @@ impl Header {
         }
     }
 
-    /// The whole segment, in bytes.
+    /// The length of the whole segment, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes as usize
     }
 
-    /// How large the segment was made.
+    /// The sizes with which the segment was created.
     pub fn geometry(&self) -> Geometry {
         Geometry {
             ring_bytes: self.ring_bytes as usize,
@@ -248,11 +249,11 @@ impl Header {
         }
     }
 
-    /// Writes it to the segment's beginning, the magic last: then the segment is complete.
+    /// Writes the header to the segment's beginning, the magic last: then the segment is complete.
     fn store(&self, to: &[AtomicU64]) {
         let words: [u64; size_of::<Header>() / 8] = zerocopy::transmute!(*self);
         to.iter().zip(words).skip(1).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
-        // A program that attaches is given the descriptor after this.
+        // A program that attaches the segment gets the descriptor after this store.
         to[0].store(words[0], Ordering::Release);
     }
 }
@@ -266,43 +267,44 @@ pub(super) struct Sections {
 }
 
 impl Sections {
-    /// Of a mapping that is as the header says, or will be when [`Sections::complete`] is called.
+    /// Divides a mapping that has the layout of `header`, or will have it once
+    /// [`Sections::complete`] is called.
     pub fn new(mut mapping: Mapping, header: Header) -> Sections {
         let words = take(&mut mapping, 0, size_of::<Header>() / 8);
         Sections { mapping, header, words }
     }
 
-    /// A section that is a `T`.
+    /// Takes a section that is one `T`.
     pub fn one<T: FromBytes + Sync + 'static>(&mut self, kind: Kind) -> &'static T {
-        let (offset, _) = self.place(kind);
+        let (offset, _) = self.range_of(kind);
         &take(&mut self.mapping, offset, 1)[0]
     }
 
-    /// A section that is a row of `T`s.
+    /// Takes a section that is a slice of `T`s.
     pub fn rows<T: FromBytes + Sync + 'static>(&mut self, kind: Kind) -> &'static [T] {
-        let (offset, length) = self.place(kind);
+        let (offset, length) = self.range_of(kind);
         take(&mut self.mapping, offset, length / size_of::<T>())
     }
 
-    /// A section that is an `H` with a row of `T`s after it.
+    /// Takes a section that is an `H` followed by a slice of `T`s.
     pub fn head_and_rows<H, T>(&mut self, kind: Kind) -> (&'static H, &'static [T])
     where
         H: FromBytes + Sync + 'static,
         T: FromBytes + Sync + 'static,
     {
-        let (offset, length) = self.place(kind);
+        let (offset, length) = self.range_of(kind);
         let head = &take(&mut self.mapping, offset, 1)[0];
         let count = (length - size_of::<H>()) / size_of::<T>();
         (head, take(&mut self.mapping, offset + size_of::<H>(), count))
     }
 
-    /// Writes the header: the sections are what they should be at the beginning.
+    /// Writes the header. The sections must have been initialised before.
     pub fn complete(&self) {
         self.header.store(self.words);
     }
 
-    /// Where a section lies, and how long it is.
-    fn place(&self, kind: Kind) -> (usize, usize) {
+    /// The section's offset and length, in bytes.
+    fn range_of(&self, kind: Kind) -> (usize, usize) {
         let entry = self.header.inventory.iter().find(|entry| entry.kind == kind as u64);
         let entry = entry.expect("`Segment` lists all sections that it uses");
         (entry.offset as usize, entry.length as usize)
@@ -315,7 +317,7 @@ fn take<T: FromBytes + Sync + 'static>(
     len: usize,
 ) -> &'static [T] {
     mapping.take(offset, len).expect(
-        "the sections are taken in the order of the inventory, which \
-                                      was checked against the mapping's size",
+        "the sections are taken in the order of the inventory, which was checked against the \
+         mapping's size",
     )
 }

@@ -1,13 +1,15 @@
-//! The segment: all that the server's processes share, in one piece of memory.
+//! The segment: the one piece of shared memory that holds everything the server's processes have in
+//! common.
 //!
 //! The supervisor creates it before the first fork, as one memfd that it maps once; its children
-//! inherit the mapping. `/proc/PID/maps` shows it as `forkchat-segment`. It is never unmapped and
-//! ends with the last process that has it. Sections are made for the most that may ever run; the
-//! kernel allocates a page when it is first written. The supervisor keeps the descriptor
-//! ([`Segment::descriptor`]), by which another program can attach the same segment
-//! ([`Segment::attach`]). Where memfds are refused, or a limit on file sizes (`ulimit -f`) forbids
-//! one, the segment is an anonymous shared mapping: everything works the same, but it has no name,
-//! no descriptor, and can't be attached.
+//! inherit the mapping. `/proc/PID/maps` shows it as `forkchat-segment`. No process unmaps it: the
+//! memory is freed when the last process that maps it ends. Every section is sized for the largest
+//! number of processes and sessions that may run; the kernel allocates a page when it is first
+//! written. The supervisor keeps the descriptor ([`Segment::descriptor`]), and another program can
+//! attach the same segment with it ([`Segment::attach`]). Where memfds are refused, or a limit on
+//! file sizes (`ulimit -f`) forbids one, the segment is an anonymous shared mapping. Everything
+//! else works the same then, but the segment has no name and no descriptor, and other programs
+//! can't attach it.
 //!
 //! ```text
 //! ┌────────┬───────┬───────────┬─────────┬───────────┬─────────┬─────┬─────────────┬──
@@ -15,35 +17,35 @@
 //! └────────┴───────┴───────────┴─────────┴───────────┴─────────┴─────┴─────────────┴──
 //! ```
 //!
-//! | file | what it holds | written by |
+//! | file | contents | written by |
 //! |---|---|---|
-//! | `header` | what the segment is, how large, and where each section lies | its creator, once |
-//! | `clock` | the clock that all processes have in common | its creator, once |
-//! | `doorbells` | which processes sleep, and which wait for room; waking them | each process its own, and those that wake it |
-//! | `log` | the ring of records: writing, reading, the cursor of each process | all |
+//! | `header` | the layout: version, sizes, where each section lies | the creator, once |
+//! | `clock` | the clock that all processes share | the creator, once |
+//! | `doorbells` | which processes sleep, and which wait for space in the ring; waking them | each process its own entry, and the processes that wake it |
+//! | `log` | the ring of records: writing, reading, each process's cursor | all processes |
 //! | `published` | which snapshot is published | the journal |
-//! | `snapshots` | the state at some sequence, from which a successor starts | the journal |
-//! | `checkpoints` | how much of each session's output has been written: successors and snapshots depend on it | the session's worker |
-//! | `heartbeats` | what the watchdog sees of each process | each process its own |
-//! | `quarantine` | what each thread works on, and what is quarantined because processes crash at it | each process its own; the supervisor |
+//! | `snapshots` | the chat state at a sequence, from which a new process starts | the journal |
+//! | `checkpoints` | how much of each session's output has been written; successors and snapshots depend on it | the session's worker |
+//! | `heartbeats` | what the watchdog observes of each process | each process its own entry |
+//! | `quarantine` | what each thread works on, and what is quarantined because processes crash on it | each process its own entry; the supervisor |
 //! | `counters` | what was stored, what was dropped | the journal; the workers |
 //! | `step` | points at which the simulation kills a process | |
 //!
-//! Four more sections are primitives of [`ipc`](crate::ipc), or a word: `admission`, `start_gate`,
-//! `stopping`, `stand_in`. The counter of lost log lines is no section: the log process exists
-//! before the segment's size is known.
+//! Four more sections are primitives of [`ipc`](crate::ipc), or a single word: `admission`,
+//! `start_gate`, `stopping`, `stand_in`. The counter of lost log output is not a section: the
+//! process that writes the log output starts before the segment's size is known.
 //!
-//! Every structure here is made of words, without pointers, and all zeroes is a valid state. (The C
+//! Every structure here consists of words without pointers, and all zeroes is a valid state. (The C
 //! library keeps pointers in a mutex while it is locked; only the owner uses them.)
 //!
-//! What a death leaves behind at each step of an append:
+//! What a killed writer leaves behind at each step of an append:
 //!
 //! | killed | left behind | repaired by |
 //! |---|---|---|
-//! | before the lock | nothing | |
-//! | with the lock, before the store of the tail | bytes after the tail | nothing to repair: the next writer gets the lock with `owner_died`, and overwrites the bytes |
-//! | after the store of the tail, with the lock | a published batch | the next writer gets the lock; the batch counts |
-//! | before it woke the others | processes that sleep although there is news | the supervisor, which rings all doorbells when it reaps |
+//! | before it takes the lock | nothing | |
+//! | holding the lock, before it stores the tail | bytes after the tail | no repair needed: the next writer gets the lock with `owner_died`, and overwrites the bytes |
+//! | holding the lock, after it stored the tail | a published batch | the next writer gets the lock; the batch is valid |
+//! | before it wakes the others | processes that sleep although there are new records | the supervisor, which rings all doorbells when it reaps a process |
 //!
 //! Writers wait for a slow reader when the ring is full. The watchdog kills a reader that makes no
 //! progress.
@@ -70,7 +72,7 @@ pub use log::{
     AppendError, BLOCK_BYTES, Batch, Cursors, Entry, Log, RING_BYTES_MAX, RING_BYTES_MIN, Reader,
 };
 pub use published::SNAPSHOT_BUFFERS;
-pub use quarantine::{Place, Quarantine, Treatment};
+pub use quarantine::{Quarantine, Treatment, WorkItem};
 pub use snapshots::{SnapshotWriter, Snapshots};
 #[cfg(test)]
 pub use step::simulated;
@@ -90,42 +92,42 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 
-/// The segment, as every process has it.
+/// A process's view of the segment.
 #[derive(Debug)]
 pub struct Segment {
-    /// How large it is.
+    /// The sizes of the sections.
     pub geometry: Geometry,
-    /// The clock.
+    /// The clock that all processes share.
     pub clock: Clock,
-    /// Which processes sleep; waking them.
+    /// Which processes sleep; wakes them.
     pub doorbells: &'static Doorbells,
-    /// How far each process has read, and written what it rendered.
+    /// How far each process has read the log and written its sessions' output.
     pub cursors: Cursors,
-    /// The state from which successors start.
+    /// The chat state from which a new process starts.
     pub snapshots: Snapshots,
     /// The event log.
     pub log: Log,
     /// How much of each session's output has been written.
     pub checkpoints: Checkpoints,
-    /// What the watchdog sees.
+    /// What the watchdog observes of each process.
     pub heartbeats: Heartbeats,
     /// What each thread works on, and what is quarantined.
     pub quarantine: Quarantine,
-    /// What is counted.
+    /// Counters that outlive every process.
     pub counters: &'static Counters,
-    /// A unit for each connection that there may be. The supervisor makes it usable.
+    /// One unit for each connection that the server allows. The supervisor initialises it.
     pub admission: &'static Semaphore,
-    /// Opened when every process is ready.
+    /// The supervisor opens it when every process is ready.
     pub start_gate: StartGate,
     /// Set when the server stops.
     pub stopping: Event,
-    /// Which worker stands in for the journal.
+    /// Which worker stands in for the journal while there is no journal.
     pub stand_in: &'static AtomicU64,
-    /// The descriptor, and the process in which it is open.
+    /// The memfd's descriptor, and the process in which it is open.
     file: Option<(OwnedFd, Pid)>,
 }
 
-/// The sections in the order in which they lie, and the length of each in bytes.
+/// The sections in the order of their offsets, and the length of each in bytes.
 fn sections(geometry: Geometry) -> [(Kind, usize); 14] {
     let Geometry { slots, sessions_max, snapshot_bytes_max, .. } = geometry;
     [
@@ -147,7 +149,7 @@ fn sections(geometry: Geometry) -> [(Kind, usize); 14] {
 }
 
 impl Segment {
-    /// Maps an empty segment for this process and those that it will fork.
+    /// Creates and maps an empty segment for this process and the processes that it forks.
     ///
     /// # Errors
     /// `ENOMEM`, `EMFILE`.
@@ -162,12 +164,12 @@ impl Segment {
         Ok(Box::leak(Box::new(segment)))
     }
 
-    /// Maps the segment behind a descriptor, which [`Segment::descriptor`] returned in this process
-    /// or another. Its doorbells are new ones: they wake the processes that this one forks
-    /// afterwards, and none that others forked.
+    /// Maps the segment that `file` refers to: a descriptor from [`Segment::descriptor`], in this
+    /// process or another one. The doorbells' descriptors are new: they wake the processes that
+    /// this process forks afterwards, but not those that another process forked.
     ///
     /// # Errors
-    /// If it is no segment, or one that this program doesn't understand.
+    /// If the file is not a segment, or has a layout that this program doesn't understand.
     pub fn attach(file: OwnedFd) -> Result<&'static Segment, AttachError> {
         let file = File::from(file);
         let header = Header::read(&file)?;
@@ -181,7 +183,7 @@ impl Segment {
         Ok(Box::leak(Box::new(segment)))
     }
 
-    /// The sections are taken in the order in which they lie.
+    /// Divides the mapping into its sections, in the order of their offsets.
     fn of(
         geometry: Geometry,
         sections: &mut Sections,
@@ -214,33 +216,34 @@ impl Segment {
         })
     }
 
-    /// Sets the clock, and the first sequence.
+    /// Sets the clock and the run's first sequence.
     fn begin(&self) {
         self.clock.start();
         self.log.begin(self.clock.now());
     }
 
-    /// The descriptor by which other processes can attach the segment. `None` where the system
-    /// refuses memfds, and in a child, which inherits the mapping and not the descriptor.
+    /// The descriptor with which other processes can attach the segment. `None` where the system
+    /// refuses memfds, and in a child, which inherits the mapping but not the descriptor.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().filter(|(_, owner)| *owner == getpid()).map(|(file, _)| file.as_fd())
     }
 
-    /// Begins the life of a process in `slot`: takes the published snapshot, and protects it and
-    /// what follows with the slot's cursor. Returns its sequence and bytes; `None` for the empty
-    /// state. What an earlier process in the slot had published as sent stays so.
+    /// Registers a new process in `slot`: sets the slot's cursor to the published snapshot, which
+    /// keeps the snapshot and the records after it. Returns the snapshot's sequence and bytes;
+    /// `None` for the empty state. What an earlier process in the slot had published as written
+    /// stays published.
     pub fn join(&self, slot: Slot) -> Result<(Sequence, Option<Vec<u8>>), LockError> {
         let published = self.log.join(slot)?;
         Ok((published.sequence, self.snapshots.read(published)))
     }
 
-    /// Another process is about to begin in a slot.
-    pub fn rest_threads(&self, slot: Slot) {
-        self.heartbeats.rest(slot);
-        self.quarantine.rest(slot);
+    /// Clears the state of the slot's threads, before a new process starts in the slot.
+    pub fn reset_threads(&self, slot: Slot) {
+        self.heartbeats.reset(slot);
+        self.quarantine.reset(slot);
     }
 
-    /// Makes an empty segment of a used one, for the next simulated run.
+    /// Empties a used segment for the next simulated run.
     #[cfg(test)]
     pub fn wipe(&self) {
         self.checkpoints.wipe();

@@ -1,9 +1,10 @@
-//! The state at some sequence, in shared memory. A process starts from it. The journal makes the
-//! snapshots; they are never on disk.
+//! Snapshots: the chat state at some sequence, in shared memory. A new process starts from one. The
+//! journal makes them; they are never written to disk.
 //!
-//! One word says which snapshot is valid ([`published`](super::published)). It is changed under the
-//! log's lock. A process that starts reads it under the same lock and sets its own cursor to the
-//! sequence. That keeps both the buffer and the records after it until the process has moved on.
+//! One word contains which snapshot is valid ([`published`](super::published)). The journal changes
+//! it under the log's lock. A process that starts reads it under the same lock and sets its own
+//! cursor to the snapshot's sequence. The cursor keeps both the buffer and the records after it
+//! until the process has moved on.
 //!
 //! ```text
 //! byte  0             128                                                  256
@@ -12,8 +13,8 @@
 //!       └─────────────┴──────────────────────────────────────────┴─────────┘
 //! ```
 //!
-//! The buffers are a section of their own. Each begins with a page, so that its memory can be given
-//! back:
+//! The buffers are a separate section. Each begins on a page boundary, so that its memory can be
+//! released:
 //!
 //! ```text
 //! word 0        word 1 …
@@ -26,7 +27,7 @@ use super::header::SECTION_ALIGN;
 use super::log::Log;
 use super::published::{Published, PublishedWord, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
 use super::step;
-use crate::sys::memory::give_back;
+use crate::sys::memory::release_memory;
 use forkchat_common::ids::{Sequence, Slot};
 use std::collections::VecDeque;
 use std::mem::offset_of;
@@ -34,16 +35,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
 
-/// A buffer may keep so much memory for its next snapshot.
-const KEPT_BYTES: u64 = 64 * 1024;
+/// A buffer whose snapshot is no larger than this keeps its memory for the next snapshot.
+const KEPT_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(FromBytes, Debug)]
 #[repr(C, align(128))]
 pub(super) struct State {
     published: PublishedWord,
     _pad: [u64; 15],
-    /// For each buffer, the sequence it was published with; 0 while it never was since it was last
-    /// written.
+    /// For each buffer, the sequence with which its snapshot was published; 0 if it was not
+    /// published since it was written last.
     sequences: [AtomicU64; SNAPSHOT_BUFFERS],
     _pad_end: [u64; 16 - SNAPSHOT_BUFFERS],
 }
@@ -63,7 +64,7 @@ impl Snapshots {
         size_of::<State>()
     }
 
-    /// The length of the section of the buffers, for snapshots of so many bytes.
+    /// The buffers' section's length in bytes, for snapshots of at most `snapshot_bytes_max` bytes.
     pub(super) fn buffers_bytes(snapshot_bytes_max: usize) -> usize {
         let bytes = snapshot_bytes_max.saturating_add(8);
         let bytes = bytes.checked_next_multiple_of(SECTION_ALIGN as usize).unwrap_or(usize::MAX);
@@ -76,17 +77,18 @@ impl Snapshots {
         Snapshots { state, buffers: std::array::from_fn(buffer) }
     }
 
-    /// The word that says which is published.
+    /// The word that contains which snapshot is published.
     pub(super) fn word(&self) -> &'static PublishedWord {
         &self.state.published
     }
 
-    /// The published snapshot's sequence: what a successor starts from.
+    /// The published snapshot's sequence, from which a new process starts.
     pub fn sequence(&self) -> Sequence {
         self.state.published.load().sequence
     }
 
-    /// The bytes of a snapshot that a cursor keeps; `None` for the empty state.
+    /// The bytes of a snapshot; `None` for the empty state. The caller's cursor must protect the
+    /// buffer.
     pub(super) fn read(&self, snapshot: Published) -> Option<Vec<u8>> {
         let words = self.buffers[snapshot.buffer?];
         let length = words[0].load(Ordering::Relaxed) as usize;
@@ -104,19 +106,19 @@ impl Snapshots {
     }
 }
 
-/// The journal's side: a snapshot is written, waits until it may be published, and is, unless a
-/// later one may be as well.
+/// The journal's side: it writes a snapshot, which waits until the journal may publish it. If a
+/// later one may be published too, an earlier one never is.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     snapshots: &'static Snapshots,
     log: &'static Log,
     me: Slot,
-    /// Written and not published, oldest first.
+    /// Snapshots that are written and not published, oldest first.
     waiting: VecDeque<Published>,
 }
 
 impl SnapshotWriter {
-    /// For the journal in slot `me`.
+    /// Creates the writer for the journal in slot `me`.
     pub fn new(snapshots: &'static Snapshots, log: &'static Log, me: Slot) -> SnapshotWriter {
         SnapshotWriter { snapshots, log, me, waiting: VecDeque::new() }
     }
@@ -136,16 +138,16 @@ impl SnapshotWriter {
         !self.waiting.is_empty()
     }
 
-    /// Whether there is a buffer to write to, and not too many that wait.
+    /// Whether a buffer is free, and fewer than `SNAPSHOTS_WAITING_MAX` snapshots wait.
     pub fn can_write(&self) -> bool {
         self.waiting.len() < SNAPSHOTS_WAITING_MAX && self.free_buffer().is_some()
     }
 
-    /// Writes the state at `sequence` into a free buffer, to be published when it may. False if it
-    /// can't now ([`SnapshotWriter::can_write`]): then the journal tries again later.
+    /// Writes the state at `sequence` into a free buffer, to be published later. Returns false if
+    /// [`SnapshotWriter::can_write`] is false; the journal tries again later.
     ///
     /// # Panics
-    /// If the state is larger than the buffers are made for, which is our mistake: they are sized
+    /// If the state is larger than a buffer. That is a programming error: the buffers are sized
     /// from the protocol's limits.
     pub fn write(&mut self, sequence: Sequence, state: &[u8]) -> bool {
         let Some(buffer) = self.free_buffer().filter(|_| self.can_write()) else { return false };
@@ -168,8 +170,8 @@ impl SnapshotWriter {
         true
     }
 
-    /// Publishes the latest snapshot that waits and is no later than `ceiling`, if there is one.
-    /// Makes room in the ring.
+    /// Publishes the latest waiting snapshot that is not after `ceiling`. Returns whether it
+    /// published one. That frees space in the ring.
     pub fn publish(&mut self, ceiling: Sequence) -> bool {
         let Some(last) = self.waiting.iter().rposition(|waiting| waiting.sequence <= ceiling)
         else {
@@ -184,26 +186,26 @@ impl SnapshotWriter {
         self.snapshots.state.published.store(snapshot);
         drop(guard);
         self.waiting.drain(..=last);
-        self.give_back();
-        self.log.cursors().room_was_made();
+        self.release_unused();
+        self.log.cursors().space_was_freed();
         true
     }
 
-    /// Gives back the memory of buffers that hold a large snapshot which no process needs any more.
-    /// Else all of them would keep what the largest took.
-    fn give_back(&self) {
+    /// Releases the memory of buffers that hold a large snapshot which no process needs any more.
+    /// Otherwise each buffer would keep the memory of the largest snapshot that was ever in it.
+    fn release_unused(&self) {
         for buffer in self.free_buffers() {
             self.clear(buffer);
         }
     }
 
-    /// Makes sure that a free buffer takes little memory before it is written.
+    /// Releases a free buffer's memory if it holds a large snapshot.
     fn clear(&self, buffer: usize) {
-        // No process starts from it: so it is free for a journal that takes over, too.
+        // A journal that takes over then knows, too, that no process reads this buffer.
         self.snapshots.state.sequences[buffer].store(0, Ordering::Relaxed);
         let words = self.snapshots.buffers[buffer];
-        if words[0].load(Ordering::Relaxed) > KEPT_BYTES
-            && let Err(error) = give_back(words)
+        if words[0].load(Ordering::Relaxed) > KEPT_BYTES_MAX
+            && let Err(error) = release_memory(words)
         {
             log::debug!("cannot give back the memory of a snapshot: {error}");
         }
@@ -213,8 +215,8 @@ impl SnapshotWriter {
         self.free_buffers().next()
     }
 
-    /// The buffers that are not published and that no process may be reading: no cursor stands at
-    /// or before what they were published with.
+    /// The buffers that are neither published nor waiting, and that no process can be reading:
+    /// every cursor is after the sequence with which the buffer was published.
     fn free_buffers(&self) -> impl Iterator<Item = usize> {
         let published = self.snapshots.state.published.load().buffer;
         let least = self.log.cursors().least_but(self.me);
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_snapshot_gives_back_its_memory_when_no_process_needs_it() {
+    fn a_large_snapshots_memory_is_released_when_no_process_needs_it() {
         let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 2,
@@ -264,7 +266,7 @@ mod tests {
         // A word that a small snapshot doesn't reach.
         let is_held =
             |buffer: usize| segment.snapshots.buffers[buffer][1_000].load(Ordering::Relaxed) != 0;
-        let at = |place| Sequence(start.0 + place);
+        let at = |offset| Sequence(start.0 + offset);
         assert!(snapshots.write(at(1), &[7; 1 << 20]) && snapshots.publish(at(1)));
         assert!(snapshots.write(at(2), &[8; 1 << 20]) && snapshots.publish(at(2)));
         assert_eq!(
@@ -291,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn several_snapshots_wait_and_the_latest_that_may_is_published() {
+    fn publish_takes_the_latest_waiting_snapshot_up_to_the_ceiling() {
         let segment = small_segment(1 << 16, 2);
         let (start, _) = segment.join(ME).unwrap();
         let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, OTHER);
-        for place in 1..4 {
-            assert!(snapshots.write(Sequence(start.0 + place), &[place as u8]));
+        for offset in 1..4 {
+            assert!(snapshots.write(Sequence(start.0 + offset), &[offset as u8]));
         }
         assert!(!snapshots.write(Sequence(start.0 + 4), b"a fourth"));
         assert!(snapshots.publish(Sequence(start.0 + 2)) && snapshots.is_waiting());

@@ -1,13 +1,13 @@
-//! Points at which the simulation may kill a process. In a real process they do nothing.
+//! Points at which the simulation may kill a process. They do nothing in a real process.
 
-/// One thing that another process could see is done, or about to be done.
+/// Marks the point before or after a change that another process can see.
 #[inline]
 pub fn step() {
     #[cfg(test)]
     simulated::step();
 }
 
-/// The simulation's side.
+/// The simulation's side of it.
 #[cfg(test)]
 pub mod simulated {
     use std::cell::Cell;
@@ -17,10 +17,10 @@ pub mod simulated {
         static STEPS_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    /// What a process that was cut off unwinds with.
+    /// The panic payload of a simulated process that was killed.
     pub struct CutOff;
 
-    /// The simulated process on this thread is cut off after so many steps; `None` for never.
+    /// Kills the simulated process on this thread after `steps` steps; `None` for never.
     pub fn cut_off_after(steps: Option<usize>) {
         STEPS_LEFT.set(steps);
     }

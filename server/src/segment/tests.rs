@@ -22,7 +22,7 @@ fn descriptor(segment: &Segment) -> OwnedFd {
 }
 
 #[test]
-fn a_segment_that_is_attached_is_the_same_memory() {
+fn an_attached_segment_is_the_same_memory() {
     let made = small_segment(1 << 16, 2);
     let (start, _) = made.join(ME).unwrap();
     made.log.append(ME, &batch(&[b"said"]), Micros(0)).unwrap();
@@ -49,7 +49,7 @@ fn a_segment_that_is_attached_is_the_same_memory() {
     drop(held);
 }
 
-/// A copy of a segment's header with another word in it, in a file of this many bytes.
+/// Copies a segment's header into a new file of `length` bytes, and replaces one word of it.
 fn changed(segment: &Segment, word: u64, value: [u8; 8], length: u64) -> OwnedFd {
     let file = tempfile(length);
     let mut header = [0; 1024];
@@ -70,7 +70,7 @@ fn tempfile(length: u64) -> File {
 }
 
 #[test]
-fn what_is_no_segment_or_not_understood_is_refused() {
+fn attach_rejects_files_that_are_no_segment_or_have_an_unknown_layout() {
     let made = small_segment(1 << 16, 2);
     let length = File::from(descriptor(made)).metadata().unwrap().len();
     let refusal = |word, value: u64, length| {
@@ -110,12 +110,12 @@ fn what_is_no_segment_or_not_understood_is_refused() {
     }
 }
 
-/// If this fails although the layout was to stay as it is: a size or an offset has changed by
-/// mistake. If it was to change: raise `VERSION` in `header.rs`, replace the file by the bytes that
-/// the message shows, and correct the drawing in the section's file. A program of another version
-/// then refuses the segment instead of misreading it.
+/// If this test fails and you did not mean to change the layout, a size or an offset has changed by
+/// mistake. If you did, raise `VERSION` in `header.rs`, replace the file with the bytes that the
+/// message shows, and correct the drawing in the section's file. A program of another version then
+/// refuses the segment instead of misreading it.
 #[test]
-fn the_header_of_a_fixed_geometry_is_as_it_was() {
+fn the_header_of_a_fixed_geometry_has_not_changed() {
     let golden = include_bytes!("header.golden");
     let geometry = Geometry {
         ring_bytes: 1 << 20,

@@ -1,7 +1,7 @@
 //! Finds what processes crash at: what their threads worked on. At the second crash at one place,
 //! that place is quarantined.
 
-use crate::segment::{Place, Segment, Thread, Treatment};
+use crate::segment::{Segment, Thread, Treatment, WorkItem};
 use forkchat_common::ids::Slot;
 use std::collections::VecDeque;
 
@@ -11,18 +11,18 @@ const PLACES_MAX: usize = 64;
 /// The places at which somebody died by its own doing, once each.
 #[derive(Debug, Default)]
 pub(super) struct Blame {
-    places: VecDeque<Place>,
+    places: VecDeque<WorkItem>,
 }
 
 impl Blame {
     /// The process in a slot died by its own doing. Returns what was quarantined for that.
-    pub fn count_death(&mut self, segment: &Segment, slot: Slot) -> Vec<Place> {
+    pub fn count_death(&mut self, segment: &Segment, slot: Slot) -> Vec<WorkItem> {
         let mut quarantined = Vec::new();
         // Which of its threads it was is not known from outside. An innocent one is hardly twice at
         // the same place.
         let places = [Thread::Send, Thread::Receive]
             .into_iter()
-            .filter_map(|thread| segment.quarantine.place(slot, thread));
+            .filter_map(|thread| segment.quarantine.work_item(slot, thread));
         for place in places.filter(|&place| !segment.quarantine.is_outdated(place)) {
             if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
                 self.places.remove(first);
@@ -39,19 +39,19 @@ impl Blame {
     }
 }
 
-fn tell(quarantined: Place) {
+fn tell(quarantined: WorkItem) {
     match quarantined {
-        Place::Input { session, offset } => {
+        WorkItem::Input { session, offset } => {
             log::error!(
                 "two processes crashed at the input of session {session}, from byte {offset} on: the session is closed"
             );
         }
-        Place::Record { sequence, session, treatment: Treatment::Mute } => {
+        WorkItem::Record { sequence, session, treatment: Treatment::Mute } => {
             log::error!(
                 "two processes crashed at record {sequence} of session {session}: it is no longer delivered, and the session is closed"
             );
         }
-        Place::Record { sequence, session, .. } => {
+        WorkItem::Record { sequence, session, .. } => {
             log::error!(
                 "processes still crash at record {sequence} of session {session}: it is skipped"
             );
@@ -76,7 +76,7 @@ mod tests {
         })
         .unwrap();
         let record = segment.log.first();
-        let at = |treatment| Place::Record {
+        let at = |treatment| WorkItem::Record {
             sequence: record,
             session: SessionId::new(1, 0),
             treatment,

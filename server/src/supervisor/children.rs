@@ -87,7 +87,7 @@ pub(super) struct Child {
     /// When we killed it, until it is reaped.
     killed_at: Option<Instant>,
     /// The others wait neither for it nor for a successor any more.
-    pub is_given_up: bool,
+    pub is_dropped: bool,
     pub is_drained: bool,
     /// What the supervisor gave to the process that runs in it, or ran last.
     pub given: Box<Settings>,
@@ -186,7 +186,7 @@ impl Children {
     pub fn watched(&self) -> Vec<Slot> {
         self.table
             .iter()
-            .filter(|child| child.pid.is_some() && !child.is_given_up)
+            .filter(|child| child.pid.is_some() && !child.is_dropped)
             .map(|child| child.slot)
             .collect()
     }
@@ -243,7 +243,7 @@ impl Children {
                     !child.is_drained && (is_long_ago(child.died_at) || is_far(child.respawn_at))
                 }
             };
-            is_missing && !child.is_given_up
+            is_missing && !child.is_dropped
         };
         self.table.iter_mut().filter(is_due).map(|child| child.give_up()).collect()
     }
@@ -323,7 +323,7 @@ impl Children {
     pub fn has_backlog(&self) -> bool {
         self.table
             .iter()
-            .any(|child| child.channel.is_some() && !child.is_given_up && !child.backlog.is_empty())
+            .any(|child| child.channel.is_some() && !child.is_dropped && !child.backlog.is_empty())
     }
 
     /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed
@@ -370,7 +370,7 @@ impl Child {
             last_death: None,
             died_at: None,
             killed_at: None,
-            is_given_up: false,
+            is_dropped: false,
             is_drained: false,
             given: Box::default(),
             carried_over: None,
@@ -390,7 +390,7 @@ impl Child {
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
         (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) =
             (None, None, None, false);
-        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) =
+        (self.died_at, self.killed_at, self.is_dropped, self.fork_failure) =
             (None, None, false, None);
     }
 
@@ -417,7 +417,7 @@ impl Child {
     }
 
     fn give_up(&mut self) -> Slot {
-        self.is_given_up = true;
+        self.is_dropped = true;
         self.slot
     }
 

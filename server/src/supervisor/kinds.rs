@@ -175,7 +175,7 @@ pub(super) struct Work {
 
 fn run_journal(work: &Work, slot: Slot, _: Option<Start>) -> i32 {
     work.post.wait_vacant();
-    journal::run(work.segment, slot, &work.journal, work.segment.start_gate.place(slot.index()))
+    journal::run(work.segment, slot, &work.journal, work.segment.start_gate.party(slot.index()))
 }
 
 fn run_worker(work: &Work, slot: Slot, start: Option<Start>) -> i32 {

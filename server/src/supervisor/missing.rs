@@ -13,7 +13,7 @@ pub(super) fn go_on_without_missing(children: &mut Children, work: &Work) {
     for slot in children.take_abandoned(Instant::now()) {
         abandon(slot, children, work);
     }
-    if children.get(Slot::JOURNAL).is_given_up
+    if children.get(Slot::JOURNAL).is_dropped
         && work.post.holder().is_none()
         && let Some(slot) = children.to_stand_in()
     {

@@ -5,7 +5,7 @@ use super::children::Fault;
 use super::kinds::{Ends, FINISHED};
 use super::{Stage, Supervisor};
 use crate::ipc::process::End;
-use crate::segment::{Place, Thread};
+use crate::segment::{Thread, WorkItem};
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -149,12 +149,12 @@ impl Supervisor {
 
     /// Whoever hangs at a record that was others' death would do so until the watchdog has come to
     /// it, one after another.
-    fn end_those_at(&mut self, place: Place) {
+    fn end_those_at(&mut self, place: WorkItem) {
         for slot in self.children.alive() {
             if self
                 .segment
                 .quarantine
-                .place(slot, Thread::Send)
+                .work_item(slot, Thread::Send)
                 .is_some_and(|other| other.is_same_record(place))
             {
                 self.children.kill(slot, Fault::Hangs);

@@ -33,7 +33,7 @@ impl Supervisor {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
-            let was_given_up = self.children.get(slot).is_given_up;
+            let was_given_up = self.children.get(slot).is_dropped;
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
@@ -68,7 +68,7 @@ impl Supervisor {
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (kind, name, segment) =
             (self.children.kind(slot), self.children.name(slot), self.segment);
-        segment.rest_threads(slot);
+        segment.reset_threads(slot);
         segment.start_gate.expect(slot.index());
         *self.children.get(slot).given = self.given(slot);
         let (ours, theirs) = kind.serves_clients.then(queue::pair).transpose()?.unzip();
@@ -95,7 +95,7 @@ impl Supervisor {
                 channel,
                 udp,
                 inherited: inherited.collect(),
-                gate: segment.start_gate.place(slot.index()),
+                gate: segment.start_gate.party(slot.index()),
                 ends_with_connections: kind.ends == Ends::WithItsConnection,
             });
             (kind.run)(&self.work, slot, start)
@@ -127,7 +127,7 @@ impl Supervisor {
         if let Some(carried_over) = self.children.carried_over(slot) {
             carried_over.take_on_in_child();
         }
-        self.segment.start_gate.place(slot.index()).begin();
+        self.segment.start_gate.party(slot.index()).begin();
     }
 
     /// What the process in a slot is given if it is forked now.

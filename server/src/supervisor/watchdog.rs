@@ -365,7 +365,7 @@ mod tests {
     fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
         let segment = segment();
         segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
-        segment.rest_threads(Slot::at(0));
+        segment.reset_threads(Slot::at(0));
         assert_eq!(watch(segment, 10_000, || ()), None);
     }
 

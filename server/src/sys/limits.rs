@@ -1,21 +1,21 @@
-//! Resource limits of any process, also of one that has ended and was not waited for. (A process's
-//! own are nix's to read and set: `getrlimit`, `setrlimit`.)
+//! Resource limits of any process, also of one that has ended and was not waited for. (A process
+//! reads and sets its own with nix: `getrlimit`, `setrlimit`.)
 
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::Pid;
 
-/// A limit: soft and hard, `RLIM_INFINITY` for none.
+/// A soft and a hard limit; `RLIM_INFINITY` for none.
 pub type SoftAndHard = (u64, u64);
 
-/// A resource limit of a process; 0 is the calling one. Source: prlimit(2).
+/// A resource limit of a process; pid 0 is the calling process. Source: prlimit(2).
 ///
 /// # Errors
-/// `ESRCH` if there is none such, `EPERM` if it is another user's, `EINVAL` if the kernel doesn't
-/// know the resource.
+/// `ESRCH` if there is no such process, `EPERM` if it belongs to another user, `EINVAL` if the
+/// kernel doesn't know the resource.
 pub fn limit_of(process: Pid, resource: Resource) -> nix::Result<SoftAndHard> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the new limit is null, so nothing is set; the old one is written to `limit`, which
+    // SAFETY: the new limit is null, so nothing is set; the old limit is written to `limit`, which
     // outlives the call.
     Errno::result(unsafe {
         libc::prlimit(process.as_raw(), resource as _, std::ptr::null(), &raw mut limit)

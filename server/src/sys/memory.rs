@@ -1,9 +1,10 @@
 //! Memory that a process shares with the processes that it forks afterwards.
 //!
-//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an
-//! old kernel, a container's profile, a limit on file sizes) it has no name and no descriptor. It
-//! is never unmapped: it ends with the last process that has it. The kernel allocates a page when
-//! it is first written, so a mapping may be as large as it could ever need to be.
+//! Each mapping is a separate memfd, so `/proc/PID/maps` shows its name. Where memfds are refused
+//! (an old kernel, a container's profile, a limit on file sizes) it has no name and no descriptor.
+//! It is never unmapped: its memory is freed when the last process that maps it ends. The kernel
+//! allocates a page when it is first written, so a mapping may be as large as it could ever need to
+//! be.
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,12 +19,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use zerocopy::FromBytes;
 
-/// Maps one zeroed `T`. `name` is what `/proc/PID/maps` shows.
+/// Maps one zeroed `T`. `/proc/PID/maps` shows it as `name`.
 pub fn map_shared<T: FromBytes + Sync + 'static>(name: &str) -> io::Result<&'static T> {
     Ok(&map_shared_slice(name, 1)?[0])
 }
 
-/// Maps `len` zeroed `T`s in a row, as [`map_shared`] does one.
+/// Maps `len` zeroed `T`s in a row, like [`map_shared`].
 pub fn map_shared_slice<T: FromBytes + Sync + 'static>(
     name: &str,
     len: usize,
@@ -33,37 +34,36 @@ pub fn map_shared_slice<T: FromBytes + Sync + 'static>(
     mapping.take(0, len).ok_or_else(|| too_large(name))
 }
 
-/// Shared memory of which nothing is used yet, or only its beginning. It is handed out piece by
-/// piece.
+/// Shared memory that is handed out piece by piece, in ascending order.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<c_void>,
     bytes: usize,
-    /// What lies before this was handed out, or passed over.
+    /// The bytes before this were handed out or skipped.
     taken: usize,
 }
 
 impl Mapping {
-    /// Maps so many zeroed bytes, and returns the memfd's descriptor, by which other processes can
-    /// map them too. There is none where memfds are refused. The kernel lets no process resize
-    /// the file. `name` is what `/proc/PID/maps` shows.
+    /// Maps `bytes` zeroed bytes, and returns the memfd's descriptor, with which other processes
+    /// can map them, too. There is no descriptor where memfds are refused. The file is sealed, so
+    /// no process can resize it. `/proc/PID/maps` shows it as `name`.
     ///
     /// # Errors
-    /// `ENOMEM`; `OutOfMemory` for no bytes, or more than there can be.
+    /// `ENOMEM`; `OutOfMemory` for zero bytes, or more than the address space has.
     pub fn create(name: &str, bytes: usize) -> io::Result<(Mapping, Option<OwnedFd>)> {
         let length = NonZeroUsize::new(bytes).ok_or_else(|| too_large(name))?;
-        // A limit on file sizes (`ulimit -f`) holds for a memfd too, and not for a mapping without
+        // A limit on file sizes (`ulimit -f`) applies to a memfd, too, but not to a mapping without
         // a file.
         let made = memfd(name, length).and_then(|file| Ok((map_file(&file, length)?, Some(file))));
-        let (start, file) = made.or_else(|_| Ok::<_, io::Error>((map_nothing(length)?, None)))?;
+        let (start, file) = made.or_else(|_| Ok::<_, io::Error>((map_anonymous(length)?, None)))?;
         Ok((Mapping { start: keep_from_core(start, length), bytes, taken: 0 }, file))
     }
 
-    /// Maps the first `bytes` bytes of the file behind a descriptor that [`Mapping::create`]
-    /// returned, in whichever process.
+    /// Maps the first `bytes` bytes of a file. `file` is a descriptor that [`Mapping::create`]
+    /// returned, in any process.
     ///
     /// # Errors
-    /// `InvalidInput` if the file is shorter, or could become shorter. Those of mmap(2).
+    /// `InvalidInput` if the file is shorter or may become shorter. Those of mmap(2).
     pub fn attach(file: BorrowedFd<'_>, bytes: usize) -> io::Result<Mapping> {
         let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
         let seals = fcntl(file, FcntlArg::F_GET_SEALS).map_err(|_| refused("it is no memfd"))?;
@@ -78,13 +78,13 @@ impl Mapping {
         Ok(Mapping { start, bytes, taken: 0 })
     }
 
-    /// Hands out `len` `T`s in a row from byte `offset` on; in ascending order, each byte once.
-    /// `None` if they don't fit, if they aren't aligned, or if bytes behind `offset` were handed
-    /// out before.
+    /// Hands out `len` `T`s in a row, starting at byte `offset`. Each byte is handed out once, in
+    /// ascending order. `None` if the `T`s don't fit, if they aren't aligned, or if bytes at or
+    /// after `offset` were handed out before.
     ///
-    /// `FromBytes` says that zeroes are a value of `T`, that it holds no pointer (which would mean
-    /// nothing in another process), and `Sync` that it may be used from several threads at once,
-    /// which is what several processes are to it.
+    /// `FromBytes` guarantees that all zeroes is a valid `T`, and that it holds no pointer, which
+    /// would be meaningless in another process. `Sync` guarantees that several threads may use it
+    /// at once, and the same holds for several processes.
     pub fn take<T: FromBytes + Sync + 'static>(
         &mut self,
         offset: usize,
@@ -96,11 +96,12 @@ impl Mapping {
             return None;
         }
         self.taken = end;
-        // SAFETY: the bytes lie within the mapping (checked), which begins with a page, so they are
-        // aligned (checked), and is never unmapped: valid for 'static. They are initialised: zeroes,
-        // or what a process with the mapping wrote. T: FromBytes takes any bytes as values, T: Sync
-        // allows use by many at once. No other type has these bytes in this process: each byte is
-        // handed out once. No process can resize the file, if it is one: its size is sealed.
+        // SAFETY: the bytes lie within the mapping (checked). It begins on a page boundary, so they
+        // are aligned (checked), and it is never unmapped, so they are valid for 'static. They are
+        // initialised: zeroes, or what a process with the mapping wrote. T: FromBytes accepts any
+        // bytes as values, T: Sync allows concurrent use. No other type has these bytes in this
+        // process: each byte is handed out once. If the mapping is a file, no process can resize
+        // it: its size is sealed.
         Some(unsafe {
             std::slice::from_raw_parts(self.start.byte_add(offset).as_ptr().cast::<T>(), len)
         })
@@ -111,25 +112,25 @@ fn too_large(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, format!("cannot share {name}: too large"))
 }
 
-/// Keeps a crash from writing a whole new mapping into a core file, which would delay the
-/// successor.
+/// Excludes a new mapping from core files: writing it after a crash would delay the successor.
 fn keep_from_core(start: NonNull<c_void>, bytes: NonZeroUsize) -> NonNull<c_void> {
-    // SAFETY: the range is a mapping that was just made. DONTDUMP changes nothing about its
-    // contents. Refused, nothing else is different.
+    // SAFETY: the range is a mapping that was just created. DONTDUMP doesn't change its contents.
+    // If the call is refused, only core files are larger.
     let _ = unsafe { madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP) };
     start
 }
 
-/// Gives the memory of a mapping's whole pages back to the system. They read as zeroes afterwards,
-/// and take memory again where they are written. Source: madvise(2), MADV_REMOVE.
+/// Returns the memory of a mapping's whole pages to the system. They read as zeroes afterwards, and
+/// take memory again when they are written. Source: madvise(2), MADV_REMOVE.
 ///
 /// # Errors
-/// `EINVAL` for what doesn't begin with a page, or isn't shared.
-pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
+/// `EINVAL` if the slice doesn't begin on a page boundary, or isn't shared memory.
+pub fn release_memory(mapping: &'static [AtomicU64]) -> io::Result<()> {
     let page = sysconf(SysconfVar::PAGE_SIZE)?
         .and_then(|bytes| usize::try_from(bytes).ok())
         .unwrap_or(4096);
-    // The kernel would round it up, to memory that may be another's.
+    // Whole pages only: the kernel would round the length up, to memory that may belong to
+    // something else.
     let whole_pages = size_of_val(mapping) / page * page;
     let start = NonNull::from(mapping).cast();
     // SAFETY: the range lies within the slice, which lives for ever. Its words become zeroes, as by
@@ -146,7 +147,7 @@ fn memfd(name: &str, bytes: NonZeroUsize) -> nix::Result<OwnedFd> {
 }
 
 fn map_file(file: impl AsFd, bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
-    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
+    // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing that exists.
     unsafe {
         mmap(
             None,
@@ -159,7 +160,7 @@ fn map_file(file: impl AsFd, bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>
     }
 }
 
-fn map_nothing(bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
+fn map_anonymous(bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
     // SAFETY: as in `map_file`.
     unsafe {
         mmap_anonymous(
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_given_back_is_free_and_reads_as_zeroes() {
+    fn released_memory_is_free_and_reads_as_zeroes() {
         let words = map_shared_slice::<AtomicU64>("forkchat-given-back", (256 * 1024) / 8).unwrap();
         let resident_kib = || -> u64 {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
@@ -205,19 +206,19 @@ mod tests {
         };
         words.iter().for_each(|word| word.store(7, Ordering::Relaxed));
         assert!(resident_kib() >= 256, "{} KiB", resident_kib());
-        give_back(words).unwrap();
+        release_memory(words).unwrap();
         assert_eq!(resident_kib(), 0);
         assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         words[0].store(1, Ordering::Relaxed);
         assert_eq!(words[0].load(Ordering::Relaxed), 1);
-        assert!(give_back(&words[1..]).is_err(), "it begins within a page");
+        assert!(release_memory(&words[1..]).is_err(), "it begins within a page");
     }
 
     #[test]
-    fn a_mapping_hands_out_each_byte_once_and_only_its_own() {
+    fn a_mapping_hands_out_each_byte_once_and_within_its_bounds() {
         let (mut mapping, file) = Mapping::create("forkchat-test", 4096).unwrap();
         let first = mapping.take::<AtomicU64>(0, 1).unwrap();
-        assert!(mapping.take::<AtomicU64>(0, 1).is_none(), "it is another's");
+        assert!(mapping.take::<AtomicU64>(0, 1).is_none(), "it was handed out before");
         assert!(mapping.take::<AtomicU64>(12, 1).is_none(), "it is not aligned");
         assert!(mapping.take::<AtomicU64>(4088, 2).is_none(), "the mapping ends before");
         assert!(mapping.take::<AtomicU64>(8, usize::MAX).is_none());
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_that_cannot_be_is_an_error() {
+    fn a_mapping_of_an_impossible_size_is_an_error() {
         assert!(map_shared_slice::<AtomicU64>("forkchat-test", usize::MAX / 2).is_err());
         assert!(map_shared_slice::<AtomicU64>("forkchat-test", 0).is_err());
     }

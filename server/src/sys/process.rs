@@ -1,10 +1,10 @@
-//! Starting a process: `fork`, the descriptors that it keeps, and its end: together with its
-//! parent, or watched by another process.
+//! Starting a process: `fork`, and the descriptors that it keeps. Waiting for a process's end; a
+//! child that ends with its parent.
 
 use super::descriptors::close_all_but;
 use super::signals::{crash_by_default, reset_signals};
 use super::socket::wait_for_input;
-use super::threads::is_alone;
+use super::threads::is_single_threaded;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -16,30 +16,31 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// Exit code of a child that couldn't begin: its parent was gone, or the system refused what it
-/// needs first.
+/// Exit code of a child that couldn't start: its parent was dead, or the system refused a call that
+/// it needs first.
 pub const EXIT_ORPHANED: i32 = 70;
-/// Exit code of a child whose main function panicked, as that of any Rust program.
+/// Exit code of a child whose main function panicked, the same as that of any Rust program.
 pub const EXIT_PANICKED: i32 = 101;
 
-/// Without a descriptor that becomes readable at a process's end it is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// A child that is about to end is looked at this often.
-const REAP_AGAIN: Duration = Duration::from_millis(1);
+/// The polling interval where no descriptor reports a process's end.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// The polling interval for a child that is about to end.
+const REAP_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
+/// Forks a child that runs `main` and exits with the code that it returns. Returns the child's pid.
 ///
-/// `own` is moved to the child, and dropped here. The child keeps standard input, output and error
-/// and the descriptors that `keep` and `lasting` name (the latter are many, in ascending order, and
-/// never closed); all others are closed before `main` starts, so `main` may use no other that it
-/// captured. Those in `bequeathed` stay open on both sides: `main` is given the child's, in that
-/// order, as its own. It is killed when the calling thread dies. Signals that are blocked stay
-/// blocked in the child.
+/// `own` is moved to the child, and dropped in this process. The child keeps standard input, output
+/// and error, and the descriptors that `keep` and `lasting` return (the latter are many, in
+/// ascending order, and never closed). All others are closed before `main` starts, so `main` must
+/// not use any other descriptor that it captured. The descriptors in `bequeathed` stay open in both
+/// processes: `main` gets the child's as owned values, in that order. The child is killed when the
+/// calling thread dies. Signals that are blocked stay blocked in the child, except those in
+/// [`FAULTS`](super::signals::FAULTS).
 ///
 /// # Errors
-/// `EINVAL` if `bequeathed` names a descriptor twice. `EDEADLK` if this process has more than one
-/// thread (one that was joined counts for a moment yet): a lock that another thread holds at this
-/// moment would be held in the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
+/// `EINVAL` if `bequeathed` contains a descriptor twice. `EDEADLK` if this process has more than
+/// one thread (a joined thread still counts for a moment): a lock that another thread holds now
+/// would be locked in the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
 pub fn fork_child<T>(
     own: T,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
@@ -54,10 +55,10 @@ pub fn fork_child<T>(
     fork_then(prepare, own, keep, lasting, bequeathed, main)
 }
 
-/// The same for a process that may outlive this one: nothing kills it when its parent dies. It has
-/// `own`, with the descriptors in it that `keep` names, besides standard input, output and error.
-/// What this process was made to do with signals it doesn't have: they are as at the start of a
-/// Rust program that inherits nothing.
+/// Like [`fork_child`], for a process that may outlive this one: it is not killed when its parent
+/// dies. Besides standard input, output and error it has `own`, with the descriptors in it that
+/// `keep` returns. It doesn't inherit signal actions or blocked signals: they are those of a Rust
+/// program that inherits nothing.
 ///
 /// # Errors
 /// As with [`fork_child`].
@@ -76,8 +77,8 @@ pub fn fork_survivor<T>(
     )
 }
 
-/// Forks a child that has what [`fork_child`]'s has, the descriptors in `bequeathed` among it, and
-/// ends by itself: nothing kills it when its parent dies.
+/// Forks a child like [`fork_child`], with the descriptors in `bequeathed`, that is not killed when
+/// its parent dies.
 ///
 /// # Errors
 /// As with [`fork_child`].
@@ -95,7 +96,8 @@ pub fn fork_outliving(
     )
 }
 
-/// The fork of all three. The child begins with `prepare`, which is told its parent.
+/// The common part of the three functions above. The child first calls `prepare` with its parent's
+/// pid.
 fn fork_then<T>(
     prepare: impl FnOnce(Pid) -> Result<(), (&'static str, Errno)>,
     own: T,
@@ -120,19 +122,19 @@ fn fork_then<T>(
             };
             let code = match prepare(parent).and_then(closed) {
                 Ok(()) => {
-                    // SAFETY: each is open, was just kept, and is named once. Whoever owned it in
-                    // the parent is a copied value that this process neither uses nor drops: `main`
-                    // is told so, and the child leaves with _exit.
+                    // SAFETY: each descriptor is open, was just kept, and occurs once. The value
+                    // that owned it in the parent is a copy that this process neither uses nor
+                    // drops: `main` must not use it, and the child leaves with _exit.
                     let inherited = bequeathed
                         .iter()
                         .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
                     let inherited = inherited.collect();
-                    // A panic must end here: above are the parent's callers, who would go on as if
-                    // they were it.
+                    // A panic must not unwind further: the callers on the stack are the parent's,
+                    // and would run in the child as if it were the parent.
                     catch_unwind(AssertUnwindSafe(|| main(own, inherited))).unwrap_or(EXIT_PANICKED)
                 }
                 Err((what, errno)) => {
-                    // The role is still the parent's, and says whose child it is.
+                    // The log still names the parent's role, which shows whose child it is.
                     log::error!("a child cannot {what}: {errno}");
                     EXIT_ORPHANED
                 }
@@ -142,41 +144,42 @@ fn fork_then<T>(
     }
 }
 
-/// fork(2) itself, which returns twice: in this process, and in the child, which goes on from here
-/// with a copy of all memory and of all descriptors.
+/// fork(2) itself, which returns twice: in this process, and in the child, which continues from
+/// here with a copy of all memory and of all descriptors.
 ///
-/// The child returns to the caller and to the caller's callers, unless it ends before, with
-/// [`std::process::exit`] or [`exit_now`]. Nothing kills it when its parent dies. A function of the
-/// child's own prevents both: see [`fork_child`].
+/// The child returns to the caller and to the caller's callers, unless it ends before with
+/// [`std::process::exit`] or [`exit_now`]. It is not killed when its parent dies. [`fork_child`]
+/// avoids both by running a separate function in the child.
 ///
 /// # Errors
 /// `EDEADLK` if this process has more than one thread, as with [`fork_child`]. Otherwise those of
 /// fork(2): `EAGAIN`, `ENOMEM`.
 pub fn bare_fork() -> io::Result<ForkResult> {
-    if !is_alone()? {
+    if !is_single_threaded()? {
         return Err(Errno::EDEADLK.into());
     }
     // SAFETY: the only condition of fork is that the child of a process with several threads calls
-    // nothing but async-signal-safe functions; this process has one thread, as was just counted,
+    // nothing but async-signal-safe functions. This process has one thread, as was just counted,
     // and it is this one.
     Ok(unsafe { fork()? })
 }
 
-/// A descriptor that becomes readable when a process has ended. It stands for that process alone,
-/// also when the pid is another's by then; so whoever opens it must know that the pid is not
-/// another's already: that the process is its child and was not waited for, say.
-/// Source: pidfd_open(2).
+/// A descriptor that becomes readable when a process has ended. It refers to that process only,
+/// even if another process has its pid later. So the caller must know that the pid is still that
+/// process's when it calls this: for example because the process is its child and was not waited
+/// for. Source: pidfd_open(2).
 ///
 /// # Errors
 /// `ENOSYS` before Linux 5.3, `EMFILE`, `ESRCH` if there is no such process.
 pub fn watch_end(pid: Pid) -> nix::Result<OwnedFd> {
-    // SAFETY: it takes two numbers, and its result is a new descriptor.
+    // SAFETY: the call takes two numbers, and its result is a new descriptor.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
-    // SAFETY: the kernel has just made it for us, so nobody else owns it. It is close-on-exec.
+    // SAFETY: the kernel has just created it for this process, so nothing else owns it. It is
+    // close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Waits until the process that is watched has ended, at most for so long. Whether it has.
+/// Waits at most `timeout` until the watched process has ended. Returns whether it has.
 pub fn wait_end(watch: BorrowedFd<'_>, timeout: Duration) -> nix::Result<bool> {
     let start = Instant::now();
     loop {
@@ -190,29 +193,29 @@ pub fn wait_end(watch: BorrowedFd<'_>, timeout: Duration) -> nix::Result<bool> {
     }
 }
 
-/// Waits for a child's end, at most for so long, and reaps it if it has ended by then.
+/// Waits at most `timeout` until a child has ended, and reaps it if it has.
 pub fn reap_within(child: Pid, timeout: Duration) {
     let deadline = Instant::now() + timeout;
     while waitpid(child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive)
         && Instant::now() < deadline
     {
-        std::thread::sleep(REAP_AGAIN);
+        std::thread::sleep(REAP_POLL_INTERVAL);
     }
 }
 
-/// A process whose end is watched: by a descriptor, or by its number alone where the system gives
-/// none (Linux before 5.3, a container's profile).
+/// Watches a process for its end: with a descriptor, or by its pid where the system refuses one
+/// (Linux before 5.3, a container's profile).
 #[derive(Debug)]
 pub enum EndWatch {
-    /// As [`watch_end`] has it.
+    /// A descriptor from [`watch_end`].
     Descriptor(OwnedFd),
-    /// Its number, which is another's some time after its end: the caller looks whether the process
-    /// is still the same.
+    /// The pid. Another process may have it some time after the process's end, so the caller checks
+    /// whether it is still the same process.
     Number(Pid),
 }
 
 impl EndWatch {
-    /// Begins to watch. The pid must be the process's own, as with [`watch_end`].
+    /// Starts watching. The pid must still be the process's, as with [`watch_end`].
     ///
     /// # Errors
     /// `ESRCH` if there is no such process, `EMFILE`.
@@ -221,14 +224,14 @@ impl EndWatch {
             Ok(watch) => Ok(EndWatch::Descriptor(watch)),
             Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => match kill(pid, None) {
                 Err(Errno::ESRCH) => Err(Errno::ESRCH),
-                // Another user's process is there, too.
+                // `EPERM`: the process exists and belongs to another user.
                 Ok(()) | Err(_) => Ok(EndWatch::Number(pid)),
             },
             Err(errno) => Err(errno),
         }
     }
 
-    /// Waits until the process has ended, at most for so long. Whether it has.
+    /// Waits at most `timeout` until the process has ended. Returns whether it has.
     pub fn wait(&self, timeout: Duration) -> nix::Result<bool> {
         let pid = match self {
             EndWatch::Descriptor(watch) => return wait_end(watch.as_fd(), timeout),
@@ -239,7 +242,7 @@ impl EndWatch {
             if start.elapsed() >= timeout {
                 return Ok(false);
             }
-            std::thread::sleep(LOOK_AGAIN.min(timeout));
+            std::thread::sleep(POLL_INTERVAL.min(timeout));
         }
         Ok(true)
     }
@@ -256,15 +259,15 @@ impl EndWatch {
     }
 }
 
-/// Sends a signal to the process that is watched: to no other, whoever has its pid by now. Source:
-/// pidfd_send_signal(2).
+/// Sends a signal to the watched process, and never to another process that has its pid by now.
+/// Source: pidfd_send_signal(2).
 ///
 /// # Errors
 /// `ESRCH` if it has ended and was waited for, `EPERM` if it is another user's.
 pub fn signal_watched(watch: BorrowedFd<'_>, signal: Signal) -> nix::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: two numbers, a null pointer, for which the kernel makes up what kill(2) would send,
-    // and no flags.
+    // SAFETY: the call takes two numbers, a null pointer, for which the kernel fills in what
+    // kill(2) would send, and no flags.
     Errno::result(unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -277,25 +280,25 @@ pub fn signal_watched(watch: BorrowedFd<'_>, signal: Signal) -> nix::Result<()> 
     .map(drop)
 }
 
-/// Ends this process at once: no destructor runs, no buffer that was copied from the parent is
+/// Ends this process at once: no destructor runs, and no buffer that was copied from the parent is
 /// written a second time.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any code and doesn't return.
     unsafe { libc::_exit(code) }
 }
 
-/// Names the calling thread for `ps` and `top`, or the process if it is its first; what is longer
-/// than 15 bytes is cut.
+/// Names the calling thread for `ps` and `top`, or the process if it is its first thread. The name
+/// is cut to 15 bytes.
 pub fn set_name(name: &str) {
     if let Ok(name) = CString::new(name) {
-        // Fails for no name.
+        // It can't fail for any name.
         let _ = nix::sys::prctl::set_name(&name);
     }
 }
 
-/// Asks to be killed when the parent dies, and makes sure that it lives.
+/// Has the kernel kill this process when its parent dies, and checks that the parent still runs.
 fn die_with(parent: Pid) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // It may have died before the request; then nobody will send the signal.
+    // If the parent died before the request, the kernel never sends the signal.
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }

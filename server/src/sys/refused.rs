@@ -1,12 +1,13 @@
-//! System calls that this machine refuses and that forkchat can do without.
+//! System calls that this machine refuses and that forkchat can replace.
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
-/// The names of those that are refused here, by an old kernel or a container's profile.
+/// The names of the calls that an old kernel or a container's profile refuses here.
 pub fn replaced_calls() -> Vec<&'static str> {
-    // SAFETY: no descriptor has this number, which is above any limit on them: nothing is closed.
+    // SAFETY: no descriptor has this number, which is above any limit on descriptors, so nothing is
+    // closed.
     let close_range = Errno::result(unsafe { libc::close_range(u32::MAX, u32::MAX, 0) }).map(drop);
     let calls = [
         ("clone3", super::threads::try_clone3()),

@@ -1,5 +1,5 @@
 //! `pthread_mutex_t`, shared between processes and robust: when its owner dies, the next process
-//! that locks it is informed.
+//! that locks it learns of the death.
 //!
 //! Source: pthread_mutexattr_setrobust(3), pthread_mutex_consistent(3), get_robust_list(2).
 
@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
 
-/// Room for a mutex. All zeroes is one that [`RawMutex::init`] hasn't made yet; locking that fails.
+/// Memory for a mutex. All zeroes is a mutex that [`RawMutex::init`] hasn't initialised yet;
+/// locking that fails.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 pub struct RawMutex {
     words: [AtomicU64; 8],
-    /// 0 raw, 1 being made, 2 made.
+    /// 0: not initialised; 1: being initialised; 2: initialised.
     stage: AtomicU32,
     _pad: AtomicU32,
 }
@@ -22,16 +23,16 @@ pub struct RawMutex {
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= size_of::<[AtomicU64; 8]>());
 const _: () = assert!(align_of::<libc::pthread_mutex_t>() <= align_of::<AtomicU64>());
 
-/// The lock, held by this thread until dropped. Stays in its thread.
+/// The lock, held by this thread until dropped. It can't be sent to another thread.
 #[derive(Debug)]
 pub struct RawGuard {
     mutex: &'static RawMutex,
-    /// The previous owner died holding it: what the lock guards may be half done.
+    /// The previous owner died while it held the lock: what the lock guards may be half changed.
     pub owner_died: bool,
     not_send: PhantomData<*const ()>,
 }
 
-// glibc's since 2.30 and in POSIX.1-2024, but not declared by the libc crate.
+// glibc has it since 2.30, and it is in POSIX.1-2024, but the libc crate doesn't declare it.
 unsafe extern "C" {
     fn pthread_mutex_clocklock(
         mutex: *mut libc::pthread_mutex_t,
@@ -39,20 +40,20 @@ unsafe extern "C" {
         until: *const libc::timespec,
     ) -> libc::c_int;
 }
-// pthread.h's value; declared by the libc crate for other systems only.
+// The value in pthread.h; the libc crate declares it for other systems only.
 const PTHREAD_MUTEX_ROBUST: libc::c_int = 1;
 
 impl RawMutex {
-    /// Makes the mutex. Once; a second call fails with `EBUSY`.
+    /// Initialises the mutex. A second call fails with `EBUSY`.
     pub fn init(&'static self) -> Result<(), Errno> {
         if self.stage.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Err(Errno::EBUSY);
         }
         let mut attributes = std::mem::MaybeUninit::uninit();
-        // SAFETY: `attributes` is written by init before it is used and destroyed once.
+        // SAFETY: `attributes` is written by init before it is used, and destroyed once.
         // `self.pointer()` is memory that is valid for ever ('static), large and aligned enough
-        // (asserted above), interior-mutable all over (atomics), and used by nobody yet: the
-        // exchange above lets one caller in, once.
+        // (asserted above), interior-mutable throughout (atomics), and not used by any thread yet:
+        // the exchange above lets one caller in, once.
         unsafe {
             check(libc::pthread_mutexattr_init(attributes.as_mut_ptr()))?;
             check(libc::pthread_mutexattr_setpshared(
@@ -74,13 +75,14 @@ impl RawMutex {
         Ok(())
     }
 
-    /// Locks, waiting at most `timeout`. `ETIMEDOUT` if it is still held by somebody who lives,
-    /// `EDEADLK` if by this thread.
+    /// Locks it, waiting at most `timeout`. Fails with `ETIMEDOUT` or `EBUSY` if another live
+    /// thread still holds it, with `EDEADLK` if this thread holds it, and with `EINVAL` if it isn't
+    /// initialised.
     pub fn lock(&'static self, timeout: Duration) -> Result<RawGuard, Errno> {
         if self.stage.load(Ordering::Acquire) != 2 {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: made (stage 2) and never destroyed or moved ('static).
+        // SAFETY: the mutex is initialised (stage 2) and never destroyed or moved ('static).
         let mut result = unsafe { libc::pthread_mutex_trylock(self.pointer()) };
         if result == libc::EBUSY && !timeout.is_zero() {
             let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
@@ -92,7 +94,7 @@ impl RawMutex {
         }
         let owner_died = result == libc::EOWNERDEAD;
         if owner_died {
-            // SAFETY: this thread has just got the lock, with its state marked inconsistent.
+            // SAFETY: this thread has just acquired the lock, and its state is marked inconsistent.
             check(unsafe { libc::pthread_mutex_consistent(self.pointer()) })?;
         } else {
             check(result)?;
@@ -114,15 +116,15 @@ impl Drop for RawGuard {
     }
 }
 
-/// Whether the kernel knows which robust mutexes the calling thread holds: without that a killed
-/// owner's lock is nobody's.
+/// Whether the kernel knows which robust mutexes the calling thread holds. Without that, a killed
+/// owner's lock is never released.
 ///
 /// # Errors
-/// If it doesn't tell.
+/// If the kernel refuses the query.
 pub fn has_robust_list() -> nix::Result<bool> {
     let (mut head, mut length) = (std::ptr::null_mut::<libc::c_void>(), 0usize);
-    // SAFETY: 0 is the calling thread, and the kernel writes one pointer and one size, to where
-    // they live as long as the call.
+    // SAFETY: 0 is the calling thread, and the kernel writes one pointer and one size, to variables
+    // that live as long as the call.
     Errno::result(unsafe {
         libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length)
     })?;

@@ -1,30 +1,31 @@
-//! Scheduling of a thread: its nice value and its policy. (Its CPUs are set through nix:
+//! Scheduling of a thread: its nice value and its policy. (Its CPUs are set with nix:
 //! `sched_setaffinity` is safe.)
 //!
-//! Both belong to one thread: a thread sets its own. They can be read of any thread, also of a
+//! Both belong to a thread, and a thread sets its own. They can be read for any thread, also of a
 //! process that has ended and was not waited for yet. A thread or process that is started
 //! afterwards inherits them. Sources: sched(7), setpriority(2), sched_setscheduler(2).
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// The calling thread, for those calls that take one.
+/// The calling thread, for functions that take a thread.
 pub const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// By what rule the kernel chooses who runs.
+/// The policy by which the kernel chooses which thread runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Everyone gets a share, by nice value: the default.
+    /// The default: every thread gets a share of the CPU according to its nice value.
     Other,
-    /// The same, but who wakes up interrupts nobody: for work whose end is waited for, and no step
-    /// of it before.
+    /// Like `Other`, but a thread that wakes up doesn't preempt another one: for work of which only
+    /// the final result is awaited.
     Batch,
-    /// Next to nothing as long as anyone else wants the CPU; the nice value doesn't count.
+    /// Almost no CPU time as long as any other thread wants to run; the nice value doesn't count.
     Idle,
-    /// Real time: before all of the above. Those of one priority take turns.
+    /// Real time: runs before all threads of the policies above. Threads of the same priority take
+    /// turns.
     RoundRobin,
-    /// Real time as well, without turns: until it waits or yields, or one of a higher priority
-    /// wants to run.
+    /// Real time without turns: runs until it waits or yields, or until a thread of a higher
+    /// priority wants to run.
     Fifo,
 }
 
@@ -33,7 +34,7 @@ impl Policy {
     pub const ALL: [Policy; 5] =
         [Policy::Other, Policy::Batch, Policy::Idle, Policy::RoundRobin, Policy::Fifo];
 
-    /// As chrt(1) calls it.
+    /// The name that chrt(1) uses.
     pub fn name(self) -> &'static str {
         match self {
             Policy::Other => "other",
@@ -48,7 +49,7 @@ impl Policy {
         Policy::ALL.into_iter().find(|policy| policy.number() == number)
     }
 
-    /// Whether those who have it come before all who don't.
+    /// Whether threads with this policy run before all threads with another policy.
     pub fn is_real_time(self) -> bool {
         matches!(self, Policy::RoundRobin | Policy::Fifo)
     }
@@ -69,52 +70,52 @@ pub fn nice() -> nix::Result<i8> {
     nice_of(THIS_THREAD)
 }
 
-/// The nice value of a thread, or of a process's first one.
+/// The nice value of a thread, or of a process's first thread.
 ///
 /// # Errors
-/// `ESRCH` if there is none such.
+/// `ESRCH` if there is no such thread or process.
 pub fn nice_of(thread: Pid) -> nix::Result<i8> {
     Errno::clear();
-    // SAFETY: it takes two numbers, and changes nothing.
+    // SAFETY: the call takes two numbers, and changes nothing.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, thread.as_raw().cast_unsigned()) };
-    // -1 is a nice value, too.
+    // The result alone doesn't show an error: -1 is a nice value, too.
     match Errno::last_raw() {
         0 => Ok(nice as i8),
         errno => Err(Errno::from_raw(errno)),
     }
 }
 
-/// Gives the calling thread a nice value, -20 to 19: the lower, the larger its share; a step is
-/// about a tenth of the CPU between two who compete for it.
+/// Sets the calling thread's nice value, from -20 to 19. A lower value gives a larger share of the
+/// CPU: one step is about a tenth of the CPU between two threads that compete for it.
 ///
 /// # Errors
-/// `EACCES` if it is lower than what the thread has, and there is neither CAP_SYS_NICE nor an
-/// RLIMIT_NICE of at least 20 less the nice value.
+/// `EACCES` if it is lower than the thread's present value, and the thread has neither CAP_SYS_NICE
+/// nor an RLIMIT_NICE of at least 20 minus the nice value.
 pub fn set_nice(nice: i8) -> nix::Result<()> {
-    // SAFETY: it takes three numbers; 0 is the calling thread, and what is out of range is clamped.
+    // SAFETY: the call takes three numbers; 0 is the calling thread, and a value out of range is
+    // clamped.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) }).map(drop)
 }
 
-/// The policy of a thread, or of a process's first one; `None` for one that [`Policy`] doesn't have
-/// (`SCHED_DEADLINE`, say).
+/// The policy of a thread, or of a process's first thread; `None` for a policy that [`Policy`]
+/// doesn't have (for example `SCHED_DEADLINE`).
 ///
 /// # Errors
-/// `ESRCH` if there is none such.
+/// `ESRCH` if there is no such thread or process.
 pub fn policy_of(thread: Pid) -> nix::Result<Option<Policy>> {
-    // SAFETY: it takes a number, and changes nothing.
+    // SAFETY: the call takes a number, and changes nothing.
     let number = Errno::result(unsafe { libc::sched_getscheduler(thread.as_raw()) })?;
     Ok(Policy::of_number(number & !libc::SCHED_RESET_ON_FORK))
 }
 
-/// Gives the calling thread a policy. Among real-time threads, whichever of the two policies they
-/// have, the one of the highest `priority` runs, 1 to 99; the other policies have none, and it is
-/// ignored.
+/// Sets the calling thread's policy. Among real-time threads of both policies, the one with the
+/// highest `priority`, 1 to 99, runs. The other policies ignore the priority.
 ///
 /// # Errors
-/// `EPERM` for a real-time policy if there is neither CAP_SYS_NICE nor an RLIMIT_RTPRIO of at least
-/// `priority`, and it isn't less than what the thread has; or if the control group has no time for
-/// such. `EPERM` also for leaving [`Policy::Idle`] without what [`set_nice`] would ask for.
-/// `EINVAL` for a priority out of range.
+/// `EPERM` for a real-time policy if the thread has neither CAP_SYS_NICE nor an RLIMIT_RTPRIO of at
+/// least `priority`, and `priority` isn't lower than its present one; or if the control group has
+/// no real-time budget. `EPERM` also for leaving [`Policy::Idle`] without the rights that
+/// [`set_nice`] needs. `EINVAL` for a priority out of range.
 pub fn set_policy(policy: Policy, priority: u8) -> nix::Result<()> {
     let parameters = libc::sched_param {
         sched_priority: if policy.is_real_time() { priority.into() } else { 0 },
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_has_what_it_asked_for_and_so_have_those_that_it_starts() {
+    fn a_thread_gets_what_it_sets_and_the_threads_that_it_starts_inherit_it() {
         let before = scheduling();
         let thread = std::thread::spawn(|| {
             set_nice(19).unwrap();
@@ -147,11 +148,11 @@ mod tests {
             (started, scheduling())
         });
         assert_eq!(thread.join().unwrap(), ([19, 0, libc::SCHED_BATCH], [19, 0, libc::SCHED_IDLE]));
-        assert_eq!(scheduling(), before, "nobody else has it");
+        assert_eq!(scheduling(), before, "other threads are not affected");
     }
 
     #[test]
-    fn what_a_thread_has_can_be_read_from_outside() {
+    fn another_thread_can_read_nice_value_and_policy() {
         let thread = std::thread::spawn(|| {
             set_nice(19).unwrap();
             set_policy(Policy::Batch, 0).unwrap();
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_that_there_is_not_is_refused() {
+    fn a_priority_out_of_range_is_an_error() {
         for priority in [0, 100] {
             assert_eq!(set_policy(Policy::Fifo, priority), Err(Errno::EINVAL));
         }

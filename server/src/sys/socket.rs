@@ -1,4 +1,4 @@
-//! Socket operations that the crates do not offer.
+//! Socket operations that the safe crates do not offer.
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -11,12 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Takes `len` bytes of what has arrived on a TCP socket out of the kernel without copying them.
-/// Returns how many it took.
-/// Source: tcp(7), MSG_TRUNC on a stream.
+/// Removes up to `len` bytes that have arrived on a TCP socket from the kernel's buffer without
+/// copying them. Returns how many it removed. Source: tcp(7), MSG_TRUNC on a stream.
 pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
-    // SAFETY: with MSG_TRUNC a TCP socket discards and writes nothing, so a null buffer is never
-    // touched.
+    // SAFETY: with MSG_TRUNC a TCP socket discards the bytes and writes nothing, so it never
+    // touches the null buffer.
     let taken = unsafe {
         libc::recv(
             socket.as_raw_fd(),
@@ -28,35 +27,35 @@ pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
     Errno::result(taken).map(isize::cast_unsigned)
 }
 
-/// Sends what a socket takes at once. Returns how many bytes that is: `EAGAIN` for none. A peer
-/// that is gone is an error and no signal.
+/// Sends as much as the socket accepts at once. Returns how many bytes it accepted; `EAGAIN` if
+/// none. A closed peer is an error, and causes no signal.
 pub fn send_at_once(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
-/// Bytes that have arrived on a TCP socket, or in a pipe, and were not taken. The peer's end of
-/// input is not among them. Sources: tcp(7), SIOCINQ; pipe(7).
+/// The number of bytes that have arrived on a TCP socket or in a pipe and were not read yet. The
+/// peer's end of input doesn't count. Sources: tcp(7), SIOCINQ; pipe(7).
 pub fn unread(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD, which is SIOCINQ, writes one int to where the pointer says, and that lives
-    // as long as the call.
+    // SAFETY: FIONREAD, which is SIOCINQ, writes one int to the pointer's target, which lives as
+    // long as the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
     Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Whether the peer's kernel has confirmed everything that was sent on a TCP socket, the end of
-/// output included. Source: tcp(7), SIOCOUTQ.
+/// Whether the peer's kernel has acknowledged everything that was sent on a TCP socket, including
+/// the end of output. Source: tcp(7), SIOCOUTQ.
 pub fn is_all_acknowledged(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives
-    // as long as the call.
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to the pointer's target, which lives as
+    // long as the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result).is_ok() && bytes == 0
 }
 
-/// How much kernel memory a socket's unread input holds, and how much it may: once it is about
-/// half, no window is offered and the peer can send no more. Source: socket(7), SO_MEMINFO; the
-/// order of the words is linux/sock_diag.h's.
+/// How much kernel memory a socket's unread input takes, and its limit. Once it takes about half
+/// the limit, the kernel offers no window and the peer can send no more. Source: socket(7),
+/// SO_MEMINFO; the order of the words is in linux/sock_diag.h.
 pub fn receive_memory(socket: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {
     let mut words = [0u32; 9];
     let mut length = size_of_val(&words) as libc::socklen_t;
@@ -74,7 +73,7 @@ pub fn receive_memory(socket: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {
     Errno::result(result).map(|_| (words[0], words[1]))
 }
 
-/// Has the socket count as readable only when `bytes` are there (or its end, or an error). Source:
+/// Makes the socket readable only when `bytes` bytes have arrived, or its end, or an error. Source:
 /// socket(7), SO_RCVLOWAT.
 pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Result<()> {
     let value = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;
@@ -91,9 +90,9 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Resul
     Errno::result(result).map(drop)
 }
 
-/// Waits until a socket counts as readable, its peer has ended, or it is broken, for at most so
-/// long: what of that it is, nothing of it when the time is over. In epoll's words, which are
-/// poll's. Source: poll(2).
+/// Waits at most `timeout` until a socket is readable, its peer has shut down its side, or it is
+/// broken. Returns which of these hold, empty after the timeout. The flags are epoll's, which are
+/// the same as poll's. Source: poll(2).
 pub fn wait_for_input(
     socket: BorrowedFd<'_>,
     timeout: Option<Duration>,
@@ -104,8 +103,8 @@ pub fn wait_for_input(
     poll_one(socket, libc::POLLIN | libc::POLLRDHUP, millis)
 }
 
-/// Whether a connection is broken: reset by its peer, or ended in both directions. Unread input may
-/// still be there.
+/// Whether a connection is broken: reset by its peer, or shut down in both directions. There may
+/// still be unread input.
 pub fn is_broken(socket: BorrowedFd<'_>) -> bool {
     poll_one(socket, 0, 0)
         .is_ok_and(|found| found.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP))
@@ -117,7 +116,8 @@ fn poll_one(
     millis: libc::c_int,
 ) -> nix::Result<EpollFlags> {
     let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
-    // SAFETY: one entry, which the kernel reads and writes during the call and which lives as long.
+    // SAFETY: the kernel reads and writes one entry during the call, and the entry lives as long as
+    // the call.
     match Errno::result(unsafe { libc::poll(&raw mut waiting, 1, millis) }) {
         Err(Errno::EINTR) | Ok(0) => Ok(EpollFlags::empty()),
         Ok(_) => Ok(EpollFlags::from_bits_truncate(i32::from(waiting.revents))),
@@ -125,8 +125,8 @@ fn poll_one(
     }
 }
 
-/// Sends one message on a sequenced-packet socket, with a duplicate of a descriptor if one is
-/// given. Never waits: `EAGAIN`.
+/// Sends one message on a sequenced-packet socket, with a duplicate of `descriptor` if there is
+/// one. Never waits: `EAGAIN`.
 pub fn send_message(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -139,8 +139,8 @@ pub fn send_message(
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None).map(drop)
 }
 
-/// Receives one message into `buffer`: its length, 0 for the end, and the descriptor that came with
-/// it. Never waits: `EAGAIN`.
+/// Receives one message into `buffer`. Returns its length, 0 at the end, and the descriptor that
+/// came with it. Never waits: `EAGAIN`.
 pub fn receive_message(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -151,15 +151,15 @@ pub fn receive_message(
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
     let mut received = None;
     if message.flags.contains(MsgFlags::MSG_CTRUNC) {
-        // This process had no room for the descriptor, which the kernel has then closed. The
-        // message is here all the same.
+        // This process has too many open descriptors, so the kernel has closed this one. The
+        // message itself was received.
         return Ok((message.bytes, None));
     }
     for control_message in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control_message {
             for raw in descriptors {
-                // SAFETY: the kernel has just installed this descriptor for this message, so nobody
-                // else owns it.
+                // SAFETY: the kernel has just installed this descriptor for this message, so
+                // nothing else owns it.
                 received = Some(unsafe { OwnedFd::from_raw_fd(raw) });
             }
         }
@@ -167,9 +167,9 @@ pub fn receive_message(
     Ok((message.bytes, received))
 }
 
-/// Has a UDP socket report with each datagram to which of this machine's addresses it was sent.
-/// Sources: ip(7), `IP_PKTINFO`; ipv6(7), `IPV6_RECVPKTINFO`. A socket for both protocols reports
-/// both ways.
+/// Makes a UDP socket report with each datagram to which of this machine's addresses it was sent.
+/// Sources: ip(7), `IP_PKTINFO`; ipv6(7), `IPV6_RECVPKTINFO`. A socket for both protocols needs
+/// both options.
 pub fn report_local_address(socket: BorrowedFd<'_>, is_ipv6: bool) -> nix::Result<()> {
     if is_ipv6 {
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -182,10 +182,10 @@ pub fn report_local_address(socket: BorrowedFd<'_>, is_ipv6: bool) -> nix::Resul
 pub struct Received {
     /// Its length.
     pub length: usize,
-    /// Where it comes from.
+    /// The sender's address.
     pub from: Option<SocketAddr>,
-    /// To which of this machine's addresses it was sent, and the interface that it came in by, if
-    /// that was reported.
+    /// To which of this machine's addresses it was sent, and the interface on which it arrived, if
+    /// the kernel reported them.
     pub to: Option<(IpAddr, u32)>,
 }
 
@@ -201,11 +201,11 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Resul
     )?;
     let from = message.address.as_ref().and_then(socket_address);
     let (mut v4, mut v6) = (None, None);
-    // Reports that didn't fit were left out; they would be about something else.
+    // Control messages that didn't fit are missing; they would be about something else.
     for report in message.cmsgs().into_iter().flatten() {
         match report {
-            // Not the address in the datagram, which may be a broadcast's, but the one of ours that
-            // took it.
+            // `ipi_spec_dst` and not the address in the datagram, which may be a broadcast address:
+            // it is the local address that received the datagram.
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 let ip = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
                 v4 = Some((IpAddr::from(ip), info.ipi_ifindex.cast_unsigned()));
@@ -219,8 +219,8 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Resul
     Ok(Received { length: message.bytes, from, to: v4.or(v6) })
 }
 
-/// Sends a datagram, from this address of this machine if one is given, on this interface if it
-/// isn't 0. Never waits: `EAGAIN`.
+/// Sends a datagram, from the local address `from` if it is given, and on `interface` if it isn't
+/// 0. Never waits: `EAGAIN`.
 pub fn send_datagram(
     socket: BorrowedFd<'_>,
     bytes: &[u8],

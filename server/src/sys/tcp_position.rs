@@ -1,30 +1,31 @@
-//! The positions of a TCP connection's two streams, from the kernel's counters: so a successor
-//! knows what a dead worker had read and written.
+//! The positions of a TCP connection's two streams, computed from the kernel's counters. From them
+//! a successor knows what a dead worker had read and written.
 //!
-//! With the 64-bit counters of `TCP_INFO`, `SIOCINQ` and `SIOCOUTQ`, on a socket that was accepted
-//! and has `SO_OOBINLINE`:
+//! The formulas use the 64-bit counters of `TCP_INFO`, and `SIOCINQ` and `SIOCOUTQ`. They hold for
+//! a socket that was accepted and has `SO_OOBINLINE`:
 //!
 //! ```text
-//! taken       = tcpi_bytes_received - FIN - SIOCINQ      FIN: the peer's has arrived; SIOCINQ never counts it
-//! handed over = tcpi_bytes_acked + SIOCOUTQ - OWN_FIN    OWN_FIN: we have shut our side; both may count it
+//! taken       = tcpi_bytes_received - FIN - SIOCINQ      FIN: 1 if the peer's FIN has arrived
+//! handed over = tcpi_bytes_acked + SIOCOUTQ - OWN_FIN    OWN_FIN: 1 if this side has sent its FIN
 //! ```
 //!
-//! The kernel delivers what was handed over, as long as some process holds the socket. What was
-//! taken can't be read again. Without `SO_OOBINLINE`, `SIOCINQ` stops at the urgent mark and
-//! reports too little. `tcpi_bytes_sent` counts retransmissions and `tcpi_unacked` counts packets:
-//! neither is a position. A socket that was connected, not accepted, starts at 1, for its SYN.
-//! Source: tcp(7), linux/tcp.h.
+//! `SIOCINQ` never counts the peer's FIN; `tcpi_bytes_acked` or `SIOCOUTQ` counts the own one. The
+//! kernel delivers the bytes that were handed over as long as some process holds the socket. The
+//! bytes that were taken can't be read again. Without `SO_OOBINLINE`, `SIOCINQ` stops at the urgent
+//! mark and reports too little. `tcpi_bytes_sent` counts retransmissions and `tcpi_unacked` counts
+//! packets, so neither is a position. A socket that was connected, not accepted, starts at 1,
+//! because of its SYN. Source: tcp(7), linux/tcp.h.
 
 use crate::sys::socket::unread;
 use nix::errno::Errno;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// How often the counters are read again before it gives up waiting for a moment in which they
-/// stand still. Once does, unless bytes come and go.
+/// How often [`positions`] reads the counters again until they don't change in between. One more
+/// time suffices unless bytes come and go.
 const ATTEMPTS_MAX: usize = 1_000;
 
-/// The states that matter here. Source: `enum` in netinet/tcp.h.
+/// The TCP states that are used here. Source: `enum` in netinet/tcp.h.
 mod state {
     pub const FIN_WAIT1: u8 = 4;
     pub const FIN_WAIT2: u8 = 5;
@@ -35,36 +36,40 @@ mod state {
     pub const CLOSING: u8 = 11;
 }
 
-/// Where the two streams of an accepted TCP connection stand, as the kernel knows it.
+/// The positions of the two streams of an accepted TCP connection, as the kernel knows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
-    /// Input bytes that were taken out of the kernel. One less than were, perhaps, if it is closed.
+    /// Input bytes that were read from the kernel. May be one too small if the connection is
+    /// closed.
     pub taken: u64,
-    /// Output bytes that were handed to the kernel. One more than were, perhaps, if it is closed.
+    /// Output bytes that were handed to the kernel. May be one too large if the connection is
+    /// closed.
     pub handed_over: u64,
-    /// It is in state CLOSE: reset, or both ends were shut. The kernel no longer tells whether
-    /// either end's FIN is among its counts.
+    /// The connection is in state CLOSE: it was reset, or both sides have shut it down. The kernel
+    /// no longer reports whether its counters include either side's FIN.
     pub is_closed: bool,
 }
 
-/// Reads both positions. The caller must be alone in reading and writing; the peer may go on.
+/// Reads both positions. No other process may read from or write to the socket meanwhile; the peer
+/// may go on.
 ///
-/// Of a closed connection each position is the one of the two possible that does no harm. Input is
-/// counted as if a FIN had come: a position that is one too large would make a line that is in the
-/// log look new, and say it twice; one that is one too small lets at most an empty line go unheard.
-/// Output is counted as if we had sent no FIN: what is one too large leaves out a byte that nobody
-/// can be sent any more, what is one too small would hand the last one over again.
+/// If the connection is closed, two values are possible for each position, and this returns the one
+/// that does no harm. For input it assumes that a FIN has arrived: a position that is one too large
+/// would make a line that is in the log look new, so it would be said twice; a position that is one
+/// too small loses at most an empty line. For output it assumes that this side has sent no FIN: a
+/// position that is one too large leaves out a byte that can't be sent any more anyway; a position
+/// that is one too small would send the last byte again.
 ///
 /// # Errors
-/// `EAGAIN` if the counters didn't stand still. `EOPNOTSUPP` or `ENOPROTOOPT` if it is no TCP
-/// socket, the latter also if the kernel is older than 4.1. `EINVAL` if it listens.
+/// `EAGAIN` if the counters changed all the time. `EOPNOTSUPP` or `ENOPROTOOPT` if it is not a TCP
+/// socket; `ENOPROTOOPT` also if the kernel is older than 4.1. `EINVAL` if the socket listens.
 pub fn positions(socket: BorrowedFd<'_>) -> nix::Result<Positions> {
     let mut before = counters(socket)?;
     for _ in 0..ATTEMPTS_MAX {
         let (unread, unacknowledged) = (unread(socket)?, unacknowledged(socket)?);
         let after = counters(socket)?;
-        // Without this an acknowledgement in between would be in neither number, and what came in
-        // between in one.
+        // Otherwise bytes that were acknowledged between the readings would be in neither number,
+        // and bytes that arrived in between would be in only one.
         if before == after {
             return Ok(before.positions(unread as u64, unacknowledged as u64));
         }
@@ -73,7 +78,7 @@ pub fn positions(socket: BorrowedFd<'_>) -> nix::Result<Positions> {
     Err(Errno::EAGAIN)
 }
 
-/// What of `TCP_INFO` is used.
+/// The part of `TCP_INFO` that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counters {
     state: u8,
@@ -97,7 +102,7 @@ impl Counters {
 }
 
 fn counters(socket: BorrowedFd<'_>) -> nix::Result<Counters> {
-    // SAFETY: the structure is integers alone, of which zero is a value.
+    // SAFETY: the structure consists of integers only, for which zero is a valid value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of_val(&info) as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes to `info`, and the length that it wrote to
@@ -122,12 +127,12 @@ fn counters(socket: BorrowedFd<'_>) -> nix::Result<Counters> {
     })
 }
 
-/// Bytes that were handed to the kernel and that the peer's kernel hasn't acknowledged; our own end
-/// of output is among them.
+/// Bytes that were handed to the kernel and that the peer's kernel hasn't acknowledged, including
+/// this side's FIN.
 fn unacknowledged(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives
-    // as long as the call.
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to the pointer's target, which lives as
+    // long as the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
 }
@@ -143,7 +148,8 @@ mod tests {
     use std::os::fd::AsFd;
     use std::time::{Duration, Instant};
 
-    /// A client's socket and the accepted one, which takes urgent bytes inline as the server's do.
+    /// A client's socket and the accepted one, which receives urgent bytes inline, as the server's
+    /// sockets do.
     fn connection() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -152,7 +158,7 @@ mod tests {
         (client, accepted)
     }
 
-    /// Waits until the positions' raw counters are so, for what the peer did takes a moment.
+    /// Waits until the raw counters fulfil a condition, since the peer's actions take a moment.
     fn wait_until(socket: &TcpStream, what: &str, so: impl Fn(Counters) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !so(counters(socket.as_fd()).unwrap()) {
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_or_consumed_is_taken_and_what_was_peeked_is_not() {
+    fn read_and_consumed_bytes_count_as_taken_and_peeked_bytes_do_not() {
         let (mut client, accepted) = connection();
         assert_eq!(
             positions(accepted.as_fd()),
@@ -210,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peers_end_is_no_byte() {
+    fn the_peers_fin_does_not_count() {
         let (mut client, accepted) = connection();
         client.write_all(b"0123456789").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_handed_over_whether_the_peer_reads_or_not() {
+    fn written_bytes_count_as_handed_over_whether_the_peer_reads_or_not() {
         let (client, mut accepted) = connection();
         accepted.set_nonblocking(true).unwrap();
         let mut written = 0;
@@ -244,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_end_is_no_byte() {
+    fn the_own_fin_does_not_count() {
         let (mut client, mut accepted) = connection();
         client.write_all(b"0123456789").unwrap();
         wait_for_bytes(&accepted, 10);
@@ -258,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_end_behind_output_that_waits_is_no_byte() {
+    fn the_own_fin_after_waiting_output_does_not_count() {
         let (_client, mut accepted) = connection();
         accepted.set_nonblocking(true).unwrap();
         let written: u64 = std::iter::from_fn(|| accepted.write(&[b'x'; 65_536]).ok())
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn after_both_ends_the_input_is_exact_and_the_output_one_too_large() {
+    fn after_both_fins_the_input_is_exact_and_the_output_one_too_large() {
         let (mut client, mut accepted) = connection();
         client.write_all(b"0123456789").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
@@ -311,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reset_what_waited_still_counts_as_handed_over() {
+    fn after_a_reset_waiting_output_still_counts_as_handed_over() {
         let (client, mut accepted) = connection();
         accepted.set_nonblocking(true).unwrap();
         let written: u64 = std::iter::from_fn(|| accepted.write(&[b'x'; 65_536]).ok())
@@ -326,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn urgent_bytes_are_bytes_if_they_are_taken_inline() {
+    fn urgent_bytes_count_if_they_are_received_inline() {
         let (client, accepted) = connection();
         send(client.as_raw_fd(), b"one\xff", MsgFlags::empty()).unwrap();
         send(client.as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB).unwrap();
@@ -340,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_holder_sees_the_same() {
+    fn a_duplicate_of_the_socket_has_the_same_positions() {
         let (mut client, mut accepted) = connection();
         let second = accepted.try_clone().unwrap();
         client.write_all(b"0123456789").unwrap();
@@ -355,7 +361,8 @@ mod tests {
         );
     }
 
-    /// The peer writes and acknowledges all the time, so single readings would not belong together.
+    /// The peer writes and acknowledges all the time, so counters that were read one after the
+    /// other would not be consistent.
     #[test]
     fn positions_are_exact_while_the_peer_goes_on() {
         const BYTES: usize = 4 << 20;
@@ -385,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_connection_has_no_positions() {
+    fn sockets_without_a_connection_have_no_positions() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(positions(listener.as_fd()), Err(Errno::EINVAL));
         let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();

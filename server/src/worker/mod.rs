@@ -70,7 +70,7 @@ pub use takeover::Inherited;
 pub use udp::UdpConfig;
 
 use crate::channel::WorkerEnd;
-use crate::ipc::start_gate::Place;
+use crate::ipc::start_gate::Party;
 use std::os::fd::OwnedFd;
 
 /// Exit code of a worker whose connections are all over, and which was to end with them.
@@ -86,7 +86,7 @@ pub struct Start {
     /// What its predecessor had; or, if it has none, what it was started for.
     pub inherited: Vec<Inherited<OwnedFd>>,
     /// Where it reports that it serves, and waits until the server does.
-    pub gate: Place,
+    pub gate: Party,
     /// Whether it ends, with [`FINISHED`], when none of its connections is left.
     pub ends_with_connections: bool,
 }

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::input::{Lines, PEEK_BYTES_MAX};
 use crate::faults::{Step, inject_fault, reads_first};
-use crate::segment::{Place, Segment, Thread};
+use crate::segment::{Segment, Thread, WorkItem};
 use crate::sys::socket::{receive_memory, unread};
 use forkchat_common::ids::Slot;
 use forkchat_common::protocol::framing::After;
@@ -88,7 +88,7 @@ fn decode(
     after: After,
 ) -> Lines {
     let (session, offset) = (connection.session, connection.consumed());
-    segment.quarantine.enter(me, Thread::Receive, Place::Input { session, offset });
+    segment.quarantine.enter(me, Thread::Receive, WorkItem::Input { session, offset });
     inject_fault(Step::Decoding, bytes);
     let mut lines = Lines::of(
         session,

@@ -169,7 +169,7 @@ impl ReceiveThread {
             self.segment.heartbeats.answer(self.me, Thread::Receive);
             for event in &events[..count] {
                 match event.data() {
-                    BELL => self.bell.answer(),
+                    BELL => self.bell.drain(),
                     CHANNEL => {
                         if !self.listen_to_supervisor() {
                             return Ok(Ended::SupervisorGone);

@@ -63,7 +63,7 @@ pub fn run(
         serving.wake_up(bell, asleep);
         for event in &events[..count] {
             match event.data() {
-                BELL => bell.answer(),
+                BELL => bell.drain(),
                 UDP => serving
                     .sockets()
                     .take_blocked_over_udp()

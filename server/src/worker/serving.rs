@@ -27,7 +27,7 @@ use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::proposer::{Proposer, fact_batch};
 use crate::replica::Replica;
-use crate::segment::{Dropped, Place, Segment, Thread};
+use crate::segment::{Dropped, Segment, Thread, WorkItem};
 use crate::stand_in::{Post, Reserve};
 use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
@@ -336,7 +336,7 @@ impl<S: Sockets> Serving<S> {
         }
         let Segment { clock, quarantine, .. } = self.segment;
         let (session, offset) = udp.place_of(path);
-        quarantine.enter(self.me, Thread::Send, Place::Input { session, offset });
+        quarantine.enter(self.me, Thread::Send, WorkItem::Input { session, offset });
         inject_fault(Step::Decoding, bytes);
         let verdict = udp.receive(path, bytes, &self.replica.chat, clock.now(), clock.uptime());
         quarantine.leave(self.me, Thread::Send);
@@ -512,7 +512,7 @@ impl<S: Sockets> Serving<S> {
         let is_mine =
             |session: &SessionId| chat.session(*session).is_some_and(|open| open.slot == self.me);
         let sessions: BTreeSet<SessionId> =
-            quarantine.list().map(Place::session).filter(is_mine).collect();
+            quarantine.list().map(WorkItem::session).filter(is_mine).collect();
         for session in sessions {
             self.propose_fact(session, Fact::Closed(CloseReason::Quarantined));
         }

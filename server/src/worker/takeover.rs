@@ -35,7 +35,7 @@ use super::taken_over::TakenOver;
 use super::udp::UdpSessions;
 use crate::chat::{CloseReason, Ending, Fact, Session};
 use crate::replica::{JoinError, Replica};
-use crate::segment::{Place, Segment, Thread};
+use crate::segment::{Segment, Thread, WorkItem};
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,7 +105,7 @@ impl<S: Sockets> Takeover<S> {
         let records = self.catch_up();
         self.record_pid();
         let quarantine = &self.serving.segment.quarantine;
-        let quarantined: BTreeMap<SessionId, Place> =
+        let quarantined: BTreeMap<SessionId, WorkItem> =
             quarantine.list().map(|place| (place.session(), place)).collect();
         for (session, origin) in self.known.clone() {
             self.resume_session(session, origin, &quarantined);
@@ -245,7 +245,7 @@ impl<S: Sockets> Takeover<S> {
         &mut self,
         session: SessionId,
         origin: Origin,
-        quarantined: &BTreeMap<SessionId, Place>,
+        quarantined: &BTreeMap<SessionId, WorkItem>,
     ) {
         self.serving.segment.heartbeats.begin_turn(self.serving.me, Thread::Send);
         let positions = self.serving.outgoing.sockets.positions(session);
@@ -293,13 +293,13 @@ impl<S: Sockets> Takeover<S> {
                 self.serving.outgoing.outboxes.remove(session);
                 match quarantined.get(&session) {
                     None => self.serving.open(session, origin, Lines::default()),
-                    Some(Place::Input { .. }) => self.serving.open(
+                    Some(WorkItem::Input { .. }) => self.serving.open(
                         session,
                         origin,
                         Lines::ending(session, CloseReason::Quarantined),
                     ),
                     // It can't even be opened.
-                    Some(Place::Record { .. }) => {
+                    Some(WorkItem::Record { .. }) => {
                         self.serving.outgoing.sockets.finish(session, Ending::Finish)
                     }
                 }

@@ -12,7 +12,7 @@ use forkchat_server::ipc::joinable_queue::{JoinableQueue, PutError, Taken};
 use forkchat_server::ipc::mutex::Mutex;
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::semaphore::Semaphore;
-use forkchat_server::ipc::value::{Switched, Value};
+use forkchat_server::ipc::value::{DoubleBuffered, Value};
 use forkchat_server::sys::memory::map_shared;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
@@ -199,7 +199,7 @@ pub fn event() {
 
 pub fn value_and_switched() {
     let steps = kill_at_each_step(
-        |name| (map_shared::<Switched<2>>(name).unwrap(), Value::map(name).unwrap()),
+        |name| (map_shared::<DoubleBuffered<2>>(name).unwrap(), Value::map(name).unwrap()),
         |(switched, value)| {
             switched.store([1, 2]);
             switched.store([2, 4]);

@@ -12,7 +12,7 @@ use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
-use forkchat_server::ipc::value::Switched;
+use forkchat_server::ipc::value::DoubleBuffered;
 use forkchat_server::segment::{Batch, Geometry, Reader, Segment, SnapshotWriter};
 use forkchat_server::sys::memory::map_shared;
 use forkchat_server::sys::process::fork_child;
@@ -221,7 +221,7 @@ fn a_semaphore_counts_right_wherever_its_holders_die() {
 }
 
 fn a_value_is_whole_wherever_its_writer_dies() {
-    let value = map_shared::<Switched<3>>("test").unwrap();
+    let value = map_shared::<DoubleBuffered<3>>("test").unwrap();
     let work = || {
         let next = value.load().0[0] + 1;
         value.store([next, next * 3, next * 7]);

@@ -94,13 +94,13 @@ fn an_interrupted_start_leaves_no_server() {
             (service.processes().is_empty() || service.log().contains(" connections\n"))
                 .then_some(())
         });
-        let is_given_up =
+        let is_dropped =
             service.log().contains("the process that started the server has ended; stopped");
-        if !is_given_up {
+        if !is_dropped {
             service.run("stop", &[]);
         }
         service.wait_for_end();
-        is_given_up
+        is_dropped
     });
     assert!(given_up);
 }

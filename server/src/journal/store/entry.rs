@@ -2,22 +2,22 @@
 
 use forkchat_common::ids::{Micros, RecordId, Sequence};
 
-/// A line said in a room, as it is kept.
+/// A stored line of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The id of its record. The sequence is below 2^63, as everywhere here.
     pub id: RecordId,
-    /// When it was said.
+    /// When the line was said.
     pub time: Micros,
-    /// The room's name. Lines that are read have the spelling in which it was stored last.
+    /// The room's name. Lines that are read have the spelling that was stored last.
     pub room: String,
     /// The room's key: equal for names that are the same.
     pub room_key: String,
-    /// Who said it, by the nick of that moment.
+    /// The sender's nick at that moment.
     pub nick: String,
-    /// Said with `/me`.
+    /// Whether it was said with `/me`.
     pub is_action: bool,
-    /// What was said.
+    /// The line's text.
     pub text: String,
 }
 
@@ -37,24 +37,24 @@ pub struct Topic {
 /// What is stored, in the log's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Somebody said something.
+    /// A line.
     Line {
         /// The position of the record in the log of this run.
         position: Sequence,
-        /// What was said.
+        /// The line.
         line: Line,
     },
-    /// Somebody set a topic.
+    /// A topic that was set.
     Topic(Topic),
-    /// What lies between the entry before and the one behind was given up.
+    /// Entries between the previous entry and the next one were dropped.
     Gap {
-        /// The last record that was given up.
+        /// The last record that was dropped.
         until: Sequence,
     },
 }
 
 impl Entry {
-    /// The position of its record; of a gap that of the last one.
+    /// The position of the entry's record; of the last dropped record if it is a gap.
     pub fn position(&self) -> Sequence {
         match self {
             Entry::Line { position, .. } => *position,
@@ -66,7 +66,7 @@ impl Entry {
 
 #[cfg(test)]
 impl From<Line> for Entry {
-    /// At the position that this run's log gave it.
+    /// An entry at the position that is the line's id.
     fn from(line: Line) -> Entry {
         Entry::Line { position: line.id.sequence, line }
     }

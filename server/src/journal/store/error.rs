@@ -6,14 +6,14 @@ use rusqlite::ErrorCode;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// Why the history can't be read or written. Nothing is ever deleted or overwritten because of it.
+/// Why the history can't be read or written. No file is deleted or overwritten because of an error.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The file isn't there and can't be made.
+    /// The file doesn't exist and can't be created.
     Create {
         /// The database.
         path: PathBuf,
-        /// What the kernel says.
+        /// The kernel's error.
         error: io::Error,
     },
     /// Another server uses the directory.
@@ -21,7 +21,7 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The file is a database, but another program's.
+    /// The file is a database of another program.
     Foreign {
         /// The database.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum StoreError {
         /// The newest version that this forkchat reads.
         known: usize,
     },
-    /// Another process has been reading for so long that the write-ahead log is at its bound.
+    /// Another process has been reading for so long that the write-ahead log has reached its bound.
     Reader {
         /// The write-ahead log.
         path: PathBuf,
@@ -56,20 +56,20 @@ pub enum StoreError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// SQLite can't do what it was asked for.
+    /// SQLite returned an error.
     Sqlite {
         /// What was attempted, as the words before the path.
         action: &'static str,
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         error: rusqlite::Error,
     },
 }
 
 impl StoreError {
-    /// What SQLite says, unless it is that a file may not be larger: it calls that a failure of the
-    /// disk.
+    /// SQLite's error, or [`StoreError::FileSize`] if a file has reached the limit on its size,
+    /// which SQLite reports as a failure of the disk.
     pub(super) fn sqlite(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
         use ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
         let is_growing =
@@ -94,14 +94,16 @@ impl fmt::Display for StoreError {
             StoreError::InUse { path } => {
                 write!(
                     f,
-                    "another server stores in {}; end it or choose another directory with --data-dir",
+                    "another server stores in {}; end it or choose another directory with \
+                     --data-dir",
                     path.display()
                 )
             }
             StoreError::Foreign { path } => {
                 write!(
                     f,
-                    "{} is another program's database; move it away or choose another directory with --data-dir",
+                    "{} is another program's database; move it away or choose another directory \
+                     with --data-dir",
                     path.display()
                 )
             }
@@ -115,20 +117,22 @@ impl fmt::Display for StoreError {
                 let kib = bytes >> 10;
                 write!(
                     f,
-                    "cannot store in the history: another program reads it and holds back {} ({kib} KiB); end it",
+                    "cannot store in the history: another program reads it and holds back {} \
+                     ({kib} KiB); end it",
                     path.display()
                 )
             }
             StoreError::FileSize { action, path, limit } => write!(
                 f,
-                "cannot {action} the history {}: its files have reached the limit on the size of files, {} KiB (ulimit -f); \
-                 raise it and start the server again",
+                "cannot {action} the history {}: its files have reached the limit on the size of \
+                 files, {} KiB (ulimit -f); raise it and start the server again",
                 path.display(),
                 limit >> 10
             ),
             StoreError::NoFileSize { limit } => write!(
                 f,
-                "files may not be larger than {} KiB (ulimit -f), and a history takes {} KiB at least; raise it and start the server again",
+                "files may not be larger than {} KiB (ulimit -f), and a history takes {} KiB at \
+                 least; raise it and start the server again",
                 limit >> 10,
                 LIMIT_MIN >> 10
             ),
@@ -160,9 +164,10 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Why, and what the operator does about it, where there is something to do.
+/// The reason, and what the operator can do about it, if anything.
 fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
-    const WRITABLE: &str = "let the server's user write to it and to its directory, or choose another directory with --data-dir";
+    const WRITABLE: &str = "let the server's user write to it and to its directory, or choose \
+         another directory with --data-dir";
     Some(match error.sqlite_error_code()? {
         ErrorCode::DiskFull => ("the disk is full", "make room on its file system"),
         ErrorCode::CannotOpen => ("it can't be opened as a file", WRITABLE),
@@ -177,8 +182,8 @@ fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
         ),
         ErrorCode::DatabaseCorrupt => (
             "it is damaged",
-            "stop the server, move the file and those with -wal and -shm behind its name away, and start with an empty history; \
-             sqlite3's .recover may save what is in it",
+            "stop the server, move the file and those with -wal and -shm behind its name away, and \
+             start with an empty history; sqlite3's .recover may save what is in it",
         ),
         ErrorCode::NotADatabase => {
             ("it is no SQLite database", "move it away or choose another directory with --data-dir")

@@ -1,5 +1,5 @@
-//! The database's files in the kernel: whether the open files still have their names, and how large
-//! they may become.
+//! The database's files: whether the open files still have their names, and how large they may
+//! become.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fmt;
@@ -7,16 +7,16 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The database, in the data directory. SQLite keeps two files with longer names beside it.
+/// The database's name in the data directory. SQLite keeps two files with longer names beside it.
 pub(super) const FILE_NAME: &str = "history.sqlite3";
 pub(super) const WAL_NAME: &str = "history.sqlite3-wal";
 pub(super) const SHM_NAME: &str = "history.sqlite3-shm";
 /// The database, its write-ahead log, and the index of that.
 const NAMES: [&str; 3] = [FILE_NAME, WAL_NAME, SHM_NAME];
-/// SQLite makes a file longer by at most so much at a time.
+/// SQLite extends a file by at most this much at a time.
 const STEP_BYTES: u64 = 64 << 10;
 
-/// Which files are open, and how long they were when they were written last.
+/// Which files are open, and how long they were when SQLite wrote them last.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     files: [Opened; 3],
@@ -25,7 +25,7 @@ pub(super) struct Files {
 #[derive(Clone, Debug)]
 struct Opened {
     path: PathBuf,
-    /// Device and inode when it was opened; `None` if it was gone already.
+    /// Device and inode when the file was opened; `None` if it was gone already.
     identity: Option<(u64, u64)>,
     length: u64,
 }
@@ -33,9 +33,9 @@ struct Opened {
 /// What another program did to the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tampered {
-    /// It removed or replaced one: what is open is whole, but has no name any more.
+    /// It removed or replaced a file: the open file is intact, but has no name any more.
     Taken(PathBuf),
-    /// It made one shorter: what is open is damaged.
+    /// It truncated a file: the open file is damaged.
     Shortened(PathBuf),
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Tampered {
 }
 
 impl Files {
-    /// Those of the database in a directory that has just been opened: all three are there then.
+    /// The files of a database that has just been opened in `data_dir`: all three exist then.
     pub fn opened(data_dir: &Path) -> Files {
         let opened = |name| {
             let path = data_dir.join(name);
@@ -64,14 +64,15 @@ impl Files {
         Files { files: NAMES.map(opened) }
     }
 
-    /// SQLite has written to them. It makes them longer, and now and then shorter.
+    /// Updates the files' lengths after SQLite has written to them. It extends them, and sometimes
+    /// truncates them.
     pub fn written(&mut self) {
         for file in &mut self.files {
             file.length = fs::metadata(&file.path).map_or(file.length, |metadata| metadata.len());
         }
     }
 
-    /// What was done to the first of them that isn't as it was.
+    /// What another program did to the first file that isn't as SQLite left it; `None` if all are.
     pub fn tampered(&self) -> Option<Tampered> {
         self.files.iter().find_map(|file| match fs::metadata(&file.path) {
             Ok(metadata) if file.identity == Some(identity(&metadata)) => {
@@ -84,14 +85,14 @@ impl Files {
 
 /// The limit on the size of files (`ulimit -f`), if there is one.
 pub fn file_size_limit() -> Option<u64> {
-    // A limit beyond what a file can have is none: also RLIM_INFINITY.
+    // A limit beyond the largest possible file is none, RLIM_INFINITY included.
     getrlimit(Resource::RLIMIT_FSIZE)
         .ok()
         .map(|(soft, _)| soft)
         .filter(|&soft| i64::try_from(soft).is_ok())
 }
 
-/// The limit on the size of files, if one of the database's is so large that it can't grow.
+/// The limit on the size of files, if one of the database's files is so large that it can't grow.
 pub(super) fn reached_size_limit(data_dir: &Path) -> Option<u64> {
     let limit = file_size_limit()?;
     let length = |name| fs::metadata(data_dir.join(name)).map_or(0, |metadata| metadata.len());

@@ -1,17 +1,17 @@
-//! The schema of the history's database: the list of changes that led to it, and applying those
-//! that a file does not have yet.
+//! The schema of the history's database: the list of changes that led to it, and applying the
+//! changes that a file does not have yet.
 //!
 //! The list only grows at its end, since earlier changes have been applied to files on users'
-//! disks. `PRAGMA user_version` of a file says how many of them it has, and `PRAGMA application_id`
-//! that the file is ours.
+//! disks. A file's `PRAGMA user_version` is the number of changes that it has, and its `PRAGMA
+//! application_id` shows that the file is ours.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-/// The file is ours: `fkch`, at offset 68 of the file as `file(1)` looks for it.
+/// Marks the file as ours: `fkch`, at offset 68 of the file, where `file(1)` looks for it.
 pub(super) const APPLICATION_ID: i64 = 0x666b_6368;
 
-/// Each brings the schema from the version that is its index to the next, in a transaction of its
-/// own.
+/// The changes. Each brings the schema from the version that is its index to the next one, in a
+/// transaction of its own. SQLite stores the comments in them, too.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     PRAGMA application_id = 0x666b6368;
@@ -117,13 +117,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-/// How many of the migrations the file has seen.
+/// How many of the migrations the file has.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Carries out those of `migrations` that the file has yet to see, each all or not at all. A file
-/// that has seen more is left alone.
+/// Applies the migrations that the file does not have yet, each completely or not at all. A file
+/// that has more is left unchanged.
 pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
     while let Some(migration) =
         usize::try_from(version(connection)?).ok().and_then(|seen| migrations.get(seen))

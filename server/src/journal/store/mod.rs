@@ -1,39 +1,42 @@
-//! The history on disk: the lines of the rooms, and their topics, in an SQLite database. One thread
-//! of the journal uses it.
+//! The history on disk: the rooms' lines and topics, in an SQLite database. One thread of the
+//! journal uses it.
 //!
 //! ```text
-//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; what is too much goes
-//!                                                                     │
-//!                           last_lines, complete_since, topics ◄──────┘
+//!  entries and the     ──► store ──► one transaction: lines, topics, gap, progress;
+//!  sequence they reach                 lines beyond the quota are deleted
+//!                                          │
+//!  last_lines, complete_since, topics ◄────┘
 //! ```
 //!
-//! **Everything is stored once.** Entries and the sequence that they reach are committed together.
-//! A journal that takes over asks how far this run is stored ([`Store::reached`]), reads the log
-//! again from its snapshot, and hands over everything: the store skips what it has.
+//! **Everything is stored once.** A transaction stores entries together with the sequence that they
+//! reach. A journal that takes over asks how far this run is stored ([`Store::reached`]), reads the
+//! log again from its snapshot, and passes everything to the store, which skips what it has
+//! already.
 //!
-//! **Order.** Lines are in the order in which they were stored. Sequences are compared within one
-//! run of the server only, since the clock may have been set back between two runs. A run begins
+//! **Order.** Lines are in the order in which they were stored. Sequences are compared only within
+//! one run of the server, since the clock may have been set back between two runs. A run begins
 //! with its first [`Store::store`].
 //!
 //! **What a crash may lose.** A killed process loses nothing that was stored, since the kernel has
-//! the write-ahead log. It is written to the disk at checkpoints only (`synchronous = NORMAL`). So
-//! a crash of the machine may lose the transactions since the latest checkpoint, about 4 MiB, the
-//! latest first. The database is then in the state after some earlier transaction.
+//! the write-ahead log. SQLite syncs that log to the disk only at checkpoints (`synchronous =
+//! NORMAL`). So a crash of the machine may lose the transactions since the latest checkpoint, about
+//! 4 MiB, the latest first. The database is then in the state after some earlier transaction.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `entry` | what is stored |
-//! | `open`, `migrations` | opening the database, and its schema by version |
+//! | `open`, `migrations` | opening the database; its schema by version |
 //! | `write`, `read` | storing and reading |
 //! | `progress`, `rooms` | how far a run is stored; the rooms' rows |
-//! | `quota`, `sizes` | whose lines are deleted; how large files may become |
+//! | `quota`, `sizes` | which rooms' lines are deleted; how large files may become |
 //! | `wal`, `files` | the write-ahead log; the files in the kernel |
 //!
-//! **Bounds.** [`Quota`] bounds lines and bytes, and says whose lines are deleted. The lines bound
-//! the rooms, and [`ROOMS_MAX`](forkchat_common::limits::ROOMS_MAX) bounds the topics. `sizes`
-//! bounds the write-ahead log, and says how much is kept where files may not be large
-//! (`ulimit -f`). The file never shrinks: freed space is used again. Other programs may read
-//! it meanwhile (`sqlite3 -readonly history.sqlite3`).
+//! **Bounds.** [`Quota`] bounds lines and bytes, and determines which rooms' lines are deleted. The
+//! number of lines bounds the number of rooms, and
+//! [`ROOMS_MAX`](forkchat_common::limits::ROOMS_MAX) bounds the topics. `sizes` bounds the
+//! write-ahead log, and determines how much is kept where files may not be large (`ulimit -f`). The
+//! file never shrinks: freed space is used again. Other programs may read it meanwhile (`sqlite3
+//! -readonly history.sqlite3`).
 
 mod entry;
 mod error;
@@ -72,7 +75,7 @@ use std::path::PathBuf;
 const IS_CLOSED: &str = "SELECT is_closed FROM progress";
 const CLOSE: &str = "UPDATE progress SET is_closed = 1";
 
-/// The database, open. For one thread.
+/// The open database. Only one thread uses it.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
@@ -83,33 +86,33 @@ pub struct Store {
     quota: Quota,
     sizes: Sizes,
     rooms: RoomNumbers,
-    /// `None` until they are added up: at first, and when they may have changed otherwise than by a
-    /// commit here.
+    /// `None` until the totals are computed: at first, and when something other than a commit here
+    /// may have changed them.
     totals: Option<Totals>,
 }
 
 impl Store {
-    /// What another program did to the open files. What is stored then is lost: the database should
-    /// be closed with [`Store::rescue`] and opened again.
+    /// What another program did to the open files, if anything. What is stored then is lost: the
+    /// caller should close the database with [`Store::rescue`] and open it again.
     pub fn tampered(&self) -> Option<Tampered> {
         self.files.tampered()
     }
 
-    /// Closes the database after that. If only the write-ahead log's name is gone, what only the
-    /// log has is brought into the database, and nothing is lost.
+    /// Closes the database after [`Store::tampered`] returned `tampered`. If only the write-ahead
+    /// log's name is gone, this copies the log's contents into the database, and nothing is lost.
     pub fn rescue(self, tampered: &Tampered) {
-        // A log that was made shorter has holes, which would be brought into the database, too.
+        // A truncated log has holes, which a checkpoint would copy into the database.
         let is_damaged = matches!(tampered, Tampered::Shortened(_));
         let _ =
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_damaged);
         if !is_damaged {
-            // Closing it does the same, but not while another program reads.
+            // Closing the database does the same, but not while another program reads.
             let _ = self.checkpoint("PASSIVE");
         }
     }
 
-    /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or
-    /// there was none here, nobody knows what was said and isn't here: a gap.
+    /// Begins a run, or continues it. If the previous run did not end with [`Store::close`], or
+    /// there was no run, lines of which nothing is known may be missing, so this stores a gap.
     pub fn begin(&mut self, run: Sequence) -> Result<(), StoreError> {
         if self.reached(run)?.is_some() {
             return Ok(());
@@ -120,13 +123,13 @@ impl Store {
         let before = Sequence(run.0 - 1);
         let gap = Entry::Gap { until: before };
         self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)?;
-        // That the run isn't closed must be known also to those who find the database without its
-        // write-ahead log.
+        // Also a process that finds the database without its write-ahead log must see that the run
+        // isn't closed.
         self.checkpoint("PASSIVE").map(drop)
     }
 
-    /// How many lines of this run were stored, whether they are still here or not. They are
-    /// numbered in turn.
+    /// How many lines of this run were stored, including those that were deleted since. Computed
+    /// from the lines' numbers, which are consecutive.
     pub fn lines_of_run(&self, run: Sequence) -> Result<u64, StoreError> {
         let progress =
             Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
@@ -136,12 +139,12 @@ impl Store {
             .map_or(0, |latest| from_sql(progress.next_line - latest.line)))
     }
 
-    /// The run ended, and everything is stored.
+    /// Closes the database after the run ended and everything is stored.
     pub fn close(self) -> Result<(), StoreError> {
         self.connection.execute(CLOSE, []).map(drop).map_err(|error| self.failed("write to", error))
     }
 
-    /// The last record of this run whose entries are stored; `None` if nothing of this run is.
+    /// The last record of this run whose entries are stored; `None` if none is.
     pub fn reached(&self, run: Sequence) -> Result<Option<Sequence>, StoreError> {
         let progress =
             Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;

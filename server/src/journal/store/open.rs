@@ -1,4 +1,4 @@
-//! Opening the database: whose it is, for one process alone, and in which schema.
+//! Opening the database: checks that it is ours, locks it for this process, and updates its schema.
 
 use super::files::{FILE_NAME, Files, file_size_limit};
 use super::migrations::{self, APPLICATION_ID, MIGRATIONS};
@@ -14,22 +14,22 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-/// Held by the one server that stores here.
+/// The file that the server which stores here keeps locked.
 const LOCK_NAME: &str = "lock";
-/// How long another process may keep the lock before a call fails.
+/// How long a call waits for another process's lock on the database before it fails.
 const BUSY_MILLIS: u64 = 250;
-/// Statements that are kept prepared: all that there are.
+/// The size of the cache of prepared statements: room for all statements.
 const STATEMENTS_MAX: usize = 40;
 
 impl Store {
-    /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if
-    /// need be (mode 0700), and brings its schema up to date. What is kept is bounded by `quota`,
-    /// and by what fits a file (`ulimit -f`): [`Quota::within`]. Until it is dropped, or its
+    /// Opens or creates the database `history.sqlite3` (mode 0600) in `data_dir`, which is created
+    /// if need be (mode 0700), and updates its schema. What is kept is bounded by `quota`, and by
+    /// what fits a file (`ulimit -f`): [`Quota::within`]. Until the store is dropped, or its
     /// process has ended, no other store opens there.
     ///
     /// # Errors
-    /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left
-    /// as it is.
+    /// If the file isn't ours, comes from a newer version, is damaged or can't be written. It is
+    /// left unchanged.
     pub fn open(data_dir: &Path, quota: Quota) -> Result<Store, StoreError> {
         Store::open_within(data_dir, quota, file_size_limit())
     }
@@ -44,8 +44,7 @@ impl Store {
         }
         let lock = lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
-        // What is said in a room is for those who are in it. SQLite gives its other files the same
-        // mode.
+        // Only the room's members may read its lines. SQLite gives its other files the same mode.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -57,7 +56,7 @@ impl Store {
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(Duration::from_millis(BUSY_MILLIS)).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        // Before the first change.
+        // This check comes before the first change.
         match identify(&connection).map_err(failed)? {
             Identity::Ours => {}
             Identity::Foreign => return Err(StoreError::Foreign { path }),
@@ -95,12 +94,12 @@ fn settings(sizes: Sizes) -> String {
     )
 }
 
-/// Whose database it is.
+/// Which program the database belongs to.
 enum Identity {
-    /// Ours, or new: nothing in it yet.
+    /// This program, or the database is new and empty.
     Ours,
     Foreign,
-    /// Ours, of a version that isn't known here.
+    /// A newer version of this program.
     Newer(i64),
 }
 
@@ -120,10 +119,10 @@ fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// Makes the directory if need be, and takes it for this process alone.
+/// Creates the directory if need be, and locks it for this process.
 fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
     let failed = |error| StoreError::Create { path: data_dir.to_owned(), error };
-    // What is said is nobody else's.
+    // Other users must not read the history.
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
     let file = OpenOptions::new()
         .write(true)
@@ -132,7 +131,7 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
         .mode(0o600)
         .open(data_dir.join(LOCK_NAME))
         .map_err(failed)?;
-    // Let go of by the kernel when the process ends, however it does. Source: flock(2).
+    // The kernel releases the lock when the process ends, however it ends. Source: flock(2).
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => StoreError::InUse { path: data_dir.to_owned() },
         errno => failed(errno.into()),

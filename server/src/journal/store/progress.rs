@@ -1,4 +1,4 @@
-//! How far this run is stored, which lines are missing, and from where on a room's lines are
+//! How far this run is stored, which lines are missing, and from which record on a room's lines are
 //! complete.
 
 use super::sql::{sequence, to_sql};
@@ -8,16 +8,18 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 const LOAD_PROGRESS: &str =
     "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
 const SAVE_PROGRESS: &str = "
-    INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
-    ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached, run_line = excluded.run_line,
-        next_line = excluded.next_line, gap_line = excluded.gap_line, gap_until = excluded.gap_until, is_closed = 0";
+    INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until)
+        VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached,
+        run_line = excluded.run_line, next_line = excluded.next_line,
+        gap_line = excluded.gap_line, gap_until = excluded.gap_until, is_closed = 0";
 
-/// How far the database has come: its one row of `progress`.
+/// The one row of `progress`: how far the database has come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     /// The latest run; `None` in a new database.
     pub run: Option<Run>,
-    /// The number of the next line: they count from 1.
+    /// The number of the next line. Lines are numbered from 1.
     pub next_line: i64,
     pub gap: Option<Gap>,
 }
@@ -25,7 +27,7 @@ pub(super) struct Progress {
 /// A run of the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    /// Its first sequence, by which it is known.
+    /// Its first sequence, which identifies the run.
     pub first: Sequence,
     /// The last record whose entries are stored.
     pub reached: Sequence,
@@ -33,19 +35,19 @@ pub(super) struct Run {
     pub line: i64,
 }
 
-/// What is missing of a room, but for gaps: lines were deleted.
+/// The lines of a room that were deleted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lost {
-    /// The number of the last line that was deleted.
+    /// The number of the last deleted line.
     pub line: i64,
-    /// Its record.
+    /// That line's record.
     pub until: Sequence,
 }
 
 /// A gap in the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gap {
-    /// The number of the first line behind it.
+    /// The number of the first line after the gap.
     pub line: i64,
     /// The last record in it.
     pub until: Sequence,
@@ -82,13 +84,13 @@ impl Progress {
         Ok(())
     }
 
-    /// Begins the run, or goes on with it. What was reached in it before, if anything.
+    /// Begins the run, or continues it. Returns what was reached in it before, if anything.
     pub fn begin(&mut self, first: Sequence) -> Option<Sequence> {
         if let Some(run) = self.run.filter(|run| run.first == first) {
             return Some(run.reached);
         }
         self.run = Some(Run { first, reached: Sequence(0), line: self.next_line });
-        // The gap is of an earlier run, whatever the clock was then.
+        // The gap belongs to an earlier run, whatever the clock showed then.
         if let Some(gap) = &mut self.gap {
             gap.until = gap.until.min(Sequence(first.0.saturating_sub(1)));
         }
@@ -104,14 +106,14 @@ impl Progress {
     /// See [`super::Store::complete_since`].
     pub fn complete_since(&self, lost: Option<Lost>) -> Sequence {
         let Some(run) = self.run else { return Sequence(0) };
-        // By the number of the first line behind what is missing. What is missing of an earlier run
-        // lies before this one, whatever the clock was then.
+        // Compare by the number of the first line after what is missing. What is missing of an
+        // earlier run comes before this run, whatever the clock showed then.
         let lost = lost.map(|lost| match lost.line < run.line {
             true => (lost.line + 1, after(lost.until).min(run.first)),
             false => (lost.line + 1, after(lost.until)),
         });
         let gap = self.gap.map(|gap| (gap.line, after(gap.until)));
-        // Of two at the same line the gap is the later.
+        // If both are at the same line, the gap is the later one.
         [lost, gap]
             .into_iter()
             .flatten()

@@ -1,4 +1,4 @@
-//! How much is kept, and which lines are deleted when it is too much.
+//! How much history is kept, and which lines are deleted when it is too much.
 //!
 //! The rule, as the operating guide states it: when the history is full, the oldest lines of the
 //! largest room are deleted. Rooms that are not *established* come first, as long as they have more
@@ -23,53 +23,58 @@ use super::sql::{from_sql, to_sql};
 use forkchat_common::ids::Micros;
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// All rooms that aren't established together have this part of it, if the others want the rest.
+/// All new rooms together are guaranteed this part of the quota, the established ones the rest.
 const NEW_ROOMS_PART: i64 = 4;
-/// A room is new for so long after its first line,
+/// A room stays new for at least this long after its first line,
 const NEW_MICROS: u64 = 24 * 60 * 60 * Micros::SECOND;
-/// and after another became established.
+/// and until this long after another room became established.
 const ESTABLISHED_MICROS: u64 = 60 * 60 * Micros::SECOND;
-/// So many lines more than come in are deleted in one transaction: a lowered bound is reached in
-/// steps.
+/// One transaction deletes at most this many lines more than it adds, so a lowered bound is reached
+/// in steps.
 pub(super) const TRIM_LINES_MAX: i64 = 10_000;
 
-/// As the triggers count: what a line takes besides its nick and text, and a room besides its
-/// names.
+/// What a line counts besides its nick and text, and a room besides its names. The triggers use the
+/// same numbers.
 const LINE_BYTES: usize = 64;
 const ROOM_BYTES: usize = 128;
 
 const TOTALS: &str =
     "SELECT is_established, sum(lines), sum(bytes) FROM rooms GROUP BY is_established";
 const FORGET_EMPTY_ROOMS: &str = "DELETE FROM rooms WHERE is_established IN (0, 1) AND lines <= 0";
-const FORGET_ROOM: &str = "DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1) RETURNING key, bytes";
+const FORGET_ROOM: &str = "
+    DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1)
+        RETURNING key, bytes";
 const LARGEST_BY_LINES: &str =
     "SELECT id, lines FROM rooms WHERE is_established = ?1 ORDER BY lines DESC LIMIT 2";
 const LARGEST_BY_BYTES: &str =
     "SELECT id, bytes FROM rooms WHERE is_established = ?1 ORDER BY bytes DESC LIMIT 2";
 const OLDEST_LINES: &str = "
-    SELECT id, length(CAST(nick AS BLOB)) + length(CAST(text AS BLOB)) FROM lines WHERE room = ?1 ORDER BY id LIMIT ?2";
+    SELECT id, length(CAST(nick AS BLOB)) + length(CAST(text AS BLOB)) FROM lines
+        WHERE room = ?1 ORDER BY id LIMIT ?2";
 const DELETE_LINES: &str = "DELETE FROM lines WHERE room = ?1 AND id <= ?2";
-const ESTABLISH: &str = "UPDATE rooms SET is_established = 1 WHERE id = ?1 AND is_established = 0 RETURNING lines, bytes";
+const ESTABLISH: &str = "
+    UPDATE rooms SET is_established = 1 WHERE id = ?1 AND is_established = 0
+        RETURNING lines, bytes";
 const ESTABLISHED_TIME: &str = "SELECT established_time FROM progress";
 const SET_ESTABLISHED_TIME: &str = "UPDATE progress SET established_time = ?1";
 
-/// How much is kept, of all rooms together.
+/// How much is kept of all rooms together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Lines.
+    /// The most lines.
     pub lines_max: u64,
-    /// Bytes: those of nicks and texts, and what the database needs beside them, counted roughly.
+    /// The most bytes: nicks and texts, and roughly what the database needs in addition.
     pub bytes_max: u64,
 }
 
-/// What a bound is on.
+/// What a bound limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Measure {
     Lines,
     Bytes,
 }
 
-/// Lines and bytes.
+/// A number of lines and of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Size {
     lines: i64,
@@ -89,14 +94,14 @@ impl Size {
     }
 }
 
-/// What there is, of the rooms that aren't established and of those that are.
+/// The sizes of all new rooms together and of all established rooms together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     new: Size,
     established: Size,
 }
 
-/// From whom how much has to go.
+/// From which rooms how much has to be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Excess {
     measure: Measure,
@@ -141,29 +146,29 @@ impl Totals {
         if is_established { &mut self.established } else { &mut self.new }
     }
 
-    /// A room was made.
+    /// Counts a room that was created.
     pub fn add_room(&mut self, bytes: i64) {
         self.new.add(0, bytes);
     }
 
-    /// A line was added to a room.
+    /// Counts a line that was added to a room.
     pub fn add_line(&mut self, is_established: bool, bytes: i64) {
         self.size(is_established).add(1, bytes);
     }
 }
 
-/// What a line counts as.
+/// The bytes that a line counts as.
 pub(super) fn line_bytes(nick: &str, text: &str) -> i64 {
     (LINE_BYTES + nick.len() + text.len()) as i64
 }
 
-/// What a room counts as, without lines.
+/// The bytes that a room counts as, without its lines.
 pub(super) fn room_bytes(key: &str, name: &str) -> i64 {
     (ROOM_BYTES + key.len() + name.len()) as i64
 }
 
-/// Makes the room established that was first spoken in at `first_time`, and is spoken in `now`, if
-/// it is time. Whether it was done.
+/// Makes a room established if it is time: its first line was said at `first_time`, and a line is
+/// said in it `now`. Returns whether it did.
 pub(super) fn establish(
     connection: &Connection,
     totals: &mut Totals,
@@ -177,7 +182,7 @@ pub(super) fn establish(
     let latest: Option<i64> =
         connection.prepare_cached(ESTABLISHED_TIME)?.query_row([], |row| row.get(0)).optional()?;
     let latest = Micros(from_sql(latest.unwrap_or(0)));
-    // One that lies in the future is of a clock that was wrong.
+    // A time in the future comes from a clock that was wrong.
     if latest <= now && now.since(latest) < ESTABLISHED_MICROS {
         return Ok(false);
     }
@@ -193,8 +198,8 @@ pub(super) fn establish(
     Ok(true)
 }
 
-/// Deletes what is too much: not many more lines than were `added`, so that a lowered bound is
-/// reached in steps. `forgotten` is called with the key of each room of which nothing is left.
+/// Deletes lines until the quota is kept, but not many more than were `added`, so that a lowered
+/// bound is reached in steps. Calls `forgotten` with the key of each room that is deleted.
 pub(super) fn trim(
     connection: &Connection,
     quota: Quota,
@@ -213,11 +218,11 @@ pub(super) fn trim(
             statement.query_map([excess.is_established], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let largest: Vec<(i64, i64)> = largest.collect::<rusqlite::Result<_>>()?;
         let Some(&(room, size)) = largest.first() else {
-            // Another program has changed the rooms' own counts.
+            // Another program has changed the rooms' counts.
             *totals = Totals::load(connection)?;
             return Ok(());
         };
-        // Down to the next largest, and at least a line.
+        // Down to the size of the next largest room, and at least one line.
         let amount = excess.amount.min(size - largest.get(1).map_or(0, |&(_, next)| next));
         let (deleted, is_empty) = delete_oldest(connection, room, excess.measure, amount, left)?;
         left -= deleted.lines;
@@ -240,8 +245,8 @@ pub(super) fn trim(
     Ok(())
 }
 
-/// Deletes a room's oldest lines: as many as have `amount` together, at least one and at most
-/// `lines_max`. Whether none is left.
+/// Deletes a room's oldest lines until they amount to `amount`: at least one and at most
+/// `lines_max`. Returns what was deleted, and whether the room has no lines left.
 fn delete_oldest(
     connection: &Connection,
     room: i64,
@@ -251,7 +256,7 @@ fn delete_oldest(
 ) -> rusqlite::Result<(Size, bool)> {
     let (mut deleted, mut last, mut is_empty) = (Size::default(), None, true);
     let mut statement = connection.prepare_cached(OLDEST_LINES)?;
-    // One more, to see whether there is another.
+    // Ask for one line more, to see whether the room has lines left.
     let mut rows = statement.query(params![room, lines_max.saturating_add(1)])?;
     while let Some(row) = rows.next()? {
         if last.is_some() && (deleted.of(measure) >= amount || deleted.lines >= lines_max) {

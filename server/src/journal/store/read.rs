@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const LAST_TOPICS: &str = "SELECT sequence, name, key, text FROM topics ORDER BY id DESC LIMIT ?1";
 pub(super) const LAST_LINES: &str = "
-    SELECT lines.sequence, record_index, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
+    SELECT lines.sequence, record_index, time, name, key, nick, is_action, text
+    FROM rooms JOIN lines ON lines.room = rooms.id
     WHERE rooms.key = ?1 AND lines.id < ?2 ORDER BY lines.id DESC LIMIT ?3";
 const NEXT_LINE: &str =
     "SELECT id, sequence, record_index FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
@@ -16,9 +17,9 @@ const LOST_IN_ROOM: &str = "SELECT lost_line, lost_until FROM rooms WHERE key = 
 const LOST_WITH_ROOMS: &str = "SELECT forgotten_line, forgotten_until FROM progress";
 
 impl Store {
-    /// A room's last `count` lines before `before`, oldest first. Lines of earlier runs come all
-    /// before those of this one, which `run` names. What it takes depends on the lines that are
-    /// returned, not on those that are kept.
+    /// A room's last `count` lines before `before`, oldest first. All lines of earlier runs come
+    /// before those of this run, `run`. The cost depends on the number of lines that are returned,
+    /// not on the number that is stored.
     pub fn last_lines(
         &self,
         run: Sequence,
@@ -30,14 +31,15 @@ impl Store {
             .map_err(|error| self.failed("read from", error))
     }
 
-    /// From this record on everything that was said in the room is here: 0 if nothing was ever
-    /// lost, else what follows the last line that was deleted or the latest gap. If all that is
-    /// missing is of earlier runs it is at most the first sequence of the latest.
+    /// The record from which on all lines of the room are stored. 0 if no line was ever lost,
+    /// otherwise the record after the last line that was deleted or after the latest gap. If
+    /// everything that is missing belongs to earlier runs, it is at most the first sequence of the
+    /// latest run.
     pub fn complete_since(&self, room_key: &str) -> Result<Sequence, StoreError> {
         self.query_complete_since(room_key).map_err(|error| self.failed("read from", error))
     }
 
-    /// The topics with which a run begins: at most `max`, the one that was set last first, none
+    /// The topics with which a run begins: at most `max`, the one that was set last first. None is
     /// empty.
     pub fn topics(&self, max: usize) -> Result<Vec<Topic>, StoreError> {
         self.query_topics(max).map_err(|error| self.failed("read from", error))
@@ -82,15 +84,15 @@ impl Store {
         Ok(lines)
     }
 
-    /// The number where lines stop being before `before`. Found by halving: this run's sequences
-    /// grow with its lines' numbers.
+    /// The number of the first line that isn't before `before`. Found by binary search: this run's
+    /// sequences grow with its lines' numbers.
     fn end_of(
         &self,
         progress: &Progress,
         run: Sequence,
         before: RecordId,
     ) -> rusqlite::Result<i64> {
-        // Without a line of this run all are of earlier ones.
+        // The database has no line of this run, so all lines are before it.
         let Some(latest) = progress.run.filter(|latest| latest.first == run) else {
             return Ok(progress.next_line);
         };
@@ -118,7 +120,7 @@ impl Store {
     }
 }
 
-/// The first line with the number `from` or a greater one: its number and its record's id.
+/// The number and the record id of the first line with the number `from` or a greater one.
 fn next_line(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, RecordId)>> {
     connection
         .prepare_cached(NEXT_LINE)?

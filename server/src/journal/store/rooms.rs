@@ -1,4 +1,4 @@
-//! The rows of the rooms: found by key, created when the first line is said in a room, and cached.
+//! The rooms' rows: found by key, created when the first line is said in a room, and cached.
 
 use super::entry::Line;
 use super::quota::{self, Totals};
@@ -8,20 +8,22 @@ use forkchat_common::limits::ROOMS_MAX;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::HashMap;
 
-/// Rooms whose number is remembered. Beyond it all are forgotten and looked up again.
+/// The size of the cache of room numbers. When it is full it is cleared.
 const ROOMS_CACHED_MAX: usize = ROOMS_MAX;
 
 const FIND_ROOM: &str =
     "UPDATE rooms SET name = ?2 WHERE key = ?1 RETURNING id, first_time, is_established";
 const ADD_ROOM: &str = "
     INSERT INTO rooms (key, name, bytes, first_time, lost_line, lost_until)
-    VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress), (SELECT forgotten_until FROM progress)) RETURNING id";
+    VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress),
+        (SELECT forgotten_until FROM progress))
+    RETURNING id";
 
-/// The numbers of the rooms that were spoken in lately, by key.
+/// The numbers of the rooms with recent lines, by key.
 #[derive(Debug, Default)]
 pub(super) struct RoomNumbers {
     numbers: HashMap<Box<str>, RoomNumber>,
-    /// SQLite's `data_version` when they were read: it changes when another process writes.
+    /// SQLite's `data_version` when the numbers were read. It changes when another process writes.
     data_version: i64,
 }
 
@@ -50,8 +52,8 @@ impl RoomNumber {
 }
 
 impl RoomNumbers {
-    /// The room that a line was said in. A room that has no number gets one; one that is spelt
-    /// differently now gets its new name.
+    /// The room of a line. A new room gets a number; a room that is spelt differently now gets its
+    /// new name.
     pub fn number(
         &mut self,
         connection: &Connection,
@@ -77,8 +79,9 @@ impl RoomNumbers {
         self.numbers.remove(key);
     }
 
-    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs.
-    /// Whether another program has changed anything.
+    /// Clears the cache if another program has changed the database, and returns whether it did: an
+    /// operator may delete lines with `sqlite3` while the server runs, for example because a law
+    /// requires it.
     pub fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let data_version =
             connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;

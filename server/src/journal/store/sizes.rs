@@ -1,50 +1,51 @@
-//! How large the database's files become, and how much is kept in them where the size of files is
-//! limited (`ulimit -f`).
+//! How large the database's files may become, and how much is kept in them where the size of files
+//! is limited (`ulimit -f`).
 //!
 //! | part of the limit | used by |
 //! |---|---|
-//! | an eighth | the write-ahead log before it is brought into the database and used from its beginning |
-//! | a quarter, less 32 KiB | lines and rooms as the quota counts them: twice that and 64 KiB are the most that they take of the database's file |
+//! | an eighth | the write-ahead log, before it is copied into the database and reused from its beginning |
+//! | a quarter, less 32 KiB | lines and rooms as the quota counts them; they take at most twice that and 64 KiB of the database's file |
 //! | a 32nd | topics, which take at most twice that of the file |
 //!
-//! A batch is trimmed after each 32nd of the limit, so that the file does not grow meanwhile. So
-//! the file stays below five eighths of the limit. One transaction adds each changed page to the
-//! write-ahead log once, so at most the file's size, and none begins when that log is larger than a
-//! quarter. So neither file reaches the limit, if the database was made within it.
+//! The store deletes what is too much after each 32nd of the limit that a batch adds, so that the
+//! file does not grow meanwhile. The file therefore stays below five eighths of the limit. One
+//! transaction adds each changed page to the write-ahead log once, so at most the file's size, and
+//! no transaction begins while that log is larger than a quarter of the limit. So neither file
+//! reaches the limit, if the database was created under it.
 
 use super::quota::Quota;
 
-/// The write-ahead log grows while another process reads one old state. Beyond this nothing is
-/// stored until that ends.
+/// The write-ahead log grows while another process reads an old state. Above this size nothing is
+/// stored until that process is done.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// It is brought into the database when it has so many pages (4 MiB),
+/// The write-ahead log is copied into the database when it has this many pages (4 MiB),
 const CHECKPOINT_PAGES: u64 = 1_000;
-/// and cut to this when it is used from its beginning.
+/// and truncated to this many bytes when it is reused from its beginning.
 const WAL_BYTES_KEPT: u64 = 8 << 20;
 const PAGE_BYTES: u64 = 4_096;
-/// The schema's pages take twice this.
+/// The schema's pages take twice this many bytes.
 const SCHEMA_BYTES: u64 = 32 << 10;
 
-/// With a lower limit there is no room for anything.
+/// A file size limit below this leaves no space for a history.
 pub(super) const LIMIT_MIN: u64 = 256 << 10;
 
-/// How large the files become.
+/// Bounds on the sizes of the database's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
-    /// Pages of the write-ahead log after which it is brought into the database.
+    /// The number of pages at which the write-ahead log is copied into the database.
     pub checkpoint_pages: u64,
-    /// What is left of its file then, in bytes.
+    /// The size to which its file is truncated then, in bytes.
     pub wal_bytes_kept: u64,
-    /// The largest with which a transaction may begin, in bytes.
+    /// The largest write-ahead log with which a transaction may begin, in bytes.
     pub wal_bytes_max: u64,
-    /// What may be added in a transaction before what is too much goes, in bytes.
+    /// How much a transaction may add before the store deletes what is too much, in bytes.
     pub untrimmed_bytes_max: u64,
-    /// What topics may take, as they are counted; `None` if their number bounds them well enough.
+    /// How many bytes topics may take, as they are counted; `None` if their number is bound enough.
     pub topics_bytes_max: Option<u64>,
 }
 
 impl Sizes {
-    /// With this limit on the size of files, if there is one.
+    /// The bounds for a limit on the size of files, if there is one.
     pub fn within(limit: Option<u64>) -> Sizes {
         let part = |divisor| limit.map_or(u64::MAX, |limit| limit / divisor);
         Sizes {
@@ -58,8 +59,8 @@ impl Sizes {
 }
 
 impl Quota {
-    /// As much of it as fits a file where files may not be larger than `limit` bytes; no bytes if a
-    /// history doesn't fit at all.
+    /// The part of this quota that fits a file of at most `limit` bytes; 0 bytes if a history
+    /// doesn't fit at all.
     pub fn within(self, limit: Option<u64>) -> Quota {
         let fits = limit
             .map_or(u64::MAX, |limit| if limit < LIMIT_MIN { 0 } else { limit / 4 - SCHEMA_BYTES });
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_limit_or_with_a_high_one_all_is_as_usual() {
+    fn without_a_limit_or_with_a_high_one_the_usual_bounds_apply() {
         let usual = Sizes {
             checkpoint_pages: 1_000,
             wal_bytes_kept: 8 << 20,
@@ -98,7 +99,8 @@ mod tests {
                 Quota { lines_max: 7, bytes_max: u64::MAX }.within(Some(limit)),
             );
             let file = 2 * (quota.bytes_max + sizes.topics_bytes_max.unwrap() + SCHEMA_BYTES);
-            // A frame of the log is a page and 24 bytes. Source: sqlite.org/fileformat.html.
+            // A frame of the write-ahead log is a page and 24 bytes. Source:
+            // sqlite.org/fileformat.html.
             let wal = sizes.wal_bytes_max
                 + (file + 2 * sizes.untrimmed_bytes_max) / PAGE_BYTES * (PAGE_BYTES + 24);
             assert!(file <= limit * 5 / 8 && wal < limit, "{limit}: {file}, {wal}");

@@ -1,9 +1,9 @@
-//! Values as SQLite has them.
+//! Converting values from and to SQLite's types.
 
 use forkchat_common::ids::{RecordId, Sequence};
 use rusqlite::Row;
 
-/// From this column and the next one.
+/// Reads an id from this column and the next one.
 pub(super) fn record_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RecordId> {
     Ok(RecordId { sequence: sequence(row, column)?, index: row.get(column + 1)? })
 }
@@ -12,8 +12,8 @@ pub(super) fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequenc
     row.get(column).map(from_sql).map(Sequence)
 }
 
-/// SQLite's integers have a sign: what is more than they hold (no sequence is, and no time) becomes
-/// the greatest.
+/// SQLite's integers are signed: a greater value (no sequence and no time is one) becomes the
+/// greatest integer.
 pub(super) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

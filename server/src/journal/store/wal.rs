@@ -1,12 +1,15 @@
-//! The write-ahead log: bounded, and brought into the database's file.
+//! The write-ahead log: bounding its size, and copying it into the database's file.
 
 use super::files::WAL_NAME;
 use super::{Store, StoreError};
 use std::fs;
 
 impl Store {
-    /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again,
-    /// or a full disk from being copied out of.
+    /// Keeps the write-ahead log within its bound.
+    ///
+    /// # Errors
+    /// If the log is too large and can't be emptied: another program's reading keeps it from being
+    /// reused, or a full disk from being copied into the database.
     pub(super) fn bound_wal(&mut self) -> Result<(), StoreError> {
         let bytes = self.wal_bytes();
         if bytes <= self.sizes.wal_bytes_max {
@@ -21,8 +24,8 @@ impl Store {
         }
     }
 
-    /// Whether the write-ahead log had something in it, and has nothing any more. What another
-    /// program has damaged stays as it is: see [`Store::rescue`].
+    /// Empties the write-ahead log. Returns whether it had contents and has none any more. A log
+    /// that another program has damaged is left unchanged: see [`Store::rescue`].
     pub(super) fn empty_wal(&mut self) -> bool {
         let is_emptied = self.tampered().is_none()
             && self.wal_bytes() > 0
@@ -37,7 +40,8 @@ impl Store {
         fs::metadata(self.path.with_file_name(WAL_NAME)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Brings the write-ahead log into the database's file. Whether another program held that up.
+    /// Copies the write-ahead log into the database's file. Returns whether another program
+    /// prevented it.
     pub(super) fn checkpoint(&self, mode: &str) -> Result<bool, StoreError> {
         let is_held =
             self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {

@@ -9,25 +9,31 @@ use forkchat_common::ids::{RecordId, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
-const ADD_LINE: &str = "INSERT INTO lines (id, sequence, record_index, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const ADD_LINE: &str = "
+    INSERT INTO lines (id, sequence, record_index, time, room, nick, is_action, text)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const SET_TOPIC: &str =
     "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
-const TRIM_TOPICS: &str = "DELETE FROM topics WHERE id IN (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
+const TRIM_TOPICS: &str = "
+    DELETE FROM topics WHERE id IN
+        (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
 const TRIM_TOPICS_BYTES: &str = "
     DELETE FROM topics WHERE id <= (SELECT max(id) FROM
-        (SELECT id, sum(64 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) + length(CAST(text AS BLOB))) OVER (ORDER BY id DESC) AS bytes
+        (SELECT id,
+            sum(64 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB))
+                + length(CAST(text AS BLOB))) OVER (ORDER BY id DESC) AS bytes
         FROM topics) WHERE bytes > ?1)";
 
 impl Store {
-    /// Stores `entries`, and that all records of this run up to and with `reached` are dealt with:
-    /// both or nothing. `run` is the first sequence of this run of the server.
+    /// Stores `entries`, and that all records of this run up to and including `reached` are
+    /// handled: both or nothing. `run` is the first sequence of this run of the server.
     ///
-    /// Entries of this run at or below what was reached before are passed over, and what was
-    /// reached stays at least that.
+    /// Skips entries of this run at or below what was reached before. What was reached never
+    /// decreases.
     ///
     /// # Errors
-    /// Nothing is stored then, and the same call may be made again.
+    /// Nothing is stored then, and the caller may repeat the call.
     pub fn store(
         &mut self,
         run: Sequence,
@@ -37,16 +43,16 @@ impl Store {
         self.write(|store| store.commit(run, entries, reached))
     }
 
-    /// Stores topics that are set already.
+    /// Stores the current topics.
     ///
     /// # Errors
-    /// None of them is stored then.
+    /// No topic is stored then.
     pub fn store_topics(&mut self, topics: &[Topic]) -> Result<(), StoreError> {
         self.write(|store| store.commit_topics(topics))
     }
 
-    /// Carries out a transaction. Where the write-ahead log finds no room it is emptied, and the
-    /// transaction carried out again.
+    /// Runs a transaction. If the write-ahead log finds no space, empties it and runs the
+    /// transaction again.
     fn write(
         &mut self,
         mut commit: impl FnMut(&mut Store) -> rusqlite::Result<()>,
@@ -69,7 +75,8 @@ impl Store {
         }
     }
 
-    /// Of a transaction that failed: the numbers of rooms that were made for it are gone with it.
+    /// Clears the caches after a transaction failed: the numbers of rooms that it created are
+    /// invalid.
     fn forget(&mut self) {
         self.rooms.forget();
         self.totals = None;
@@ -93,7 +100,7 @@ impl Store {
         let mut progress = Progress::load(&transaction)?;
         let reached_before = progress.begin(run);
         let first_new = progress.next_line;
-        // So that there is a row, which the changes of rooms go into.
+        // The triggers that changes of rooms run need this row.
         progress.save(&transaction)?;
         let (mut untrimmed_bytes, mut untrimmed_line) = (0, first_new);
         {
@@ -184,8 +191,8 @@ fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes the topics that were set longest ago where there are more than rooms may exist, or than
-/// fit the file.
+/// Deletes the topics that were set longest ago if there are more than rooms may exist, or more
+/// than fit the file.
 fn trim_topics(connection: &Connection, sizes: Sizes) -> rusqlite::Result<()> {
     connection.prepare_cached(TRIM_TOPICS)?.execute([limit(ROOMS_MAX)])?;
     if let Some(bytes_max) = sizes.topics_bytes_max {
@@ -194,13 +201,13 @@ fn trim_topics(connection: &Connection, sizes: Sizes) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What a topic counts as: the same as `TRIM_TOPICS_BYTES` has it.
+/// The bytes that a topic counts as: the same as in `TRIM_TOPICS_BYTES`.
 fn topic_bytes(topic: &Topic) -> u64 {
     (64 + topic.room_key.len() + topic.room.len() + topic.text.len()) as u64
 }
 
-/// Whether a file could not be made longer: the disk is full, or a limit or a quota is reached,
-/// which SQLite calls a failure of the disk.
+/// Whether a file could not grow: the disk is full, or a limit or a quota is reached, which SQLite
+/// reports as a failure of the disk.
 fn finds_no_room(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
 }

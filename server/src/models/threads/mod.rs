@@ -163,7 +163,7 @@ impl MainThread {
             let is_ready = |token| events[..count].iter().any(|event| event.data() == token);
             is_called = is_ready(CHANNEL);
             if is_ready(BELL) {
-                self.segment.doorbells.get(self.me).answer();
+                self.segment.doorbells.get(self.me).drain();
             }
             let blocked = self.serving.sockets().take_blocked(is_ready(UDP));
             blocked.into_iter().for_each(|session| self.serving.writable(session));

@@ -1,5 +1,5 @@
-//! Writing to the log: lock, write after the tail, publish the new tail with one store, unlock. A
-//! writer never waits for room while it holds the lock.
+//! Writing to the log: take the lock, write after the tail, publish the new tail with one store,
+//! release the lock. A writer never waits for space while it holds the lock.
 
 use super::batch::{Batch, blocks_of, length_in};
 use super::{BLOCK_WORDS, Log};
@@ -10,28 +10,28 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long a caller waits for the log's lock before it looks after its other work. Batches are
-/// written in microseconds; only a process that was stopped holds it longer, and the watchdog ends
-/// that.
+/// How long `append` waits for the log's lock before it returns [`AppendError::Busy`], so that its
+/// caller can do other work. A batch takes microseconds to write; only a stopped process holds the
+/// lock longer, and the watchdog kills it.
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// Why nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// No room: some process hasn't read enough yet. Apply what you haven't read, publish your
-    /// cursor, and try again when rung.
+    /// The ring is full: some process hasn't read enough yet. The caller applies what it hasn't
+    /// read, publishes its cursor, and tries again when its doorbell rings.
     Full,
-    /// The lock wasn't to be had. Try again.
+    /// Another process held the lock all the time. The caller tries again.
     Busy,
-    /// More than a batch may be: a mistake in the program.
+    /// The batch is larger than `Geometry::batch_blocks_max`: a programming error.
     TooLarge,
 }
 
 impl Log {
-    /// Appends all of `batch` or nothing, and returns where it lies. All its records get the same
-    /// time: `now`, or the last record's if that is later.
+    /// Appends all of `batch` or nothing, and returns the range of sequences that it takes. All its
+    /// records get the same time: `now`, or the last record's time if that is later.
     ///
-    /// The caller wakes the processes that should know.
+    /// The caller wakes the processes that have to read the records.
     pub fn append(
         &self,
         me: Slot,
@@ -49,10 +49,10 @@ impl Log {
                 "the log's lock is made before the first fork and taken by no thread twice: {errno}"
             ),
         };
-        // `guard.owner_died` needs no mending: what the dead process wrote lies past the tail.
+        // `guard.owner_died` needs no repair: what the dead process wrote lies after the tail.
         let start = self.state.tail.load(Ordering::Relaxed);
         let end = start + blocks;
-        if !self.has_room_to(end) {
+        if !self.has_space_to(end) {
             return Err(AppendError::Full);
         }
         let time = now.0.max(self.state.last_time.load(Ordering::Relaxed));
@@ -66,8 +66,8 @@ impl Log {
         Ok(Sequence(start)..Sequence(end))
     }
 
-    /// Under the lock.
-    fn has_room_to(&self, end: u64) -> bool {
+    /// Whether the ring has space for records up to `end`. Called with the lock held.
+    fn has_space_to(&self, end: u64) -> bool {
         let fits = |least: u64| end.saturating_sub(least) <= self.geometry.ring_blocks();
         if !fits(self.state.least.load(Ordering::Relaxed)) {
             self.state.least.store(self.least().0, Ordering::Relaxed);
@@ -75,8 +75,8 @@ impl Log {
         fits(self.state.least.load(Ordering::Relaxed))
     }
 
-    /// Copies a batch's blocks into the ring. Each record's header gets its id, which is its position,
-    /// and `time`.
+    /// Copies a batch's blocks into the ring, and sets each record's id, which is its position, and
+    /// its time.
     fn write(&self, start: u64, bytes: &[u8], time: u64) {
         let begin = (start % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
         let (words, _) = bytes.as_chunks::<8>();

@@ -1,19 +1,20 @@
-//! Records prepared outside the lock, in the form that they have in the ring.
+//! Records that a writer prepares before it takes the lock, in the form that they have in the ring.
 
 use super::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 
-/// Some records that are to be appended together: all of them or none.
+/// Records that are appended together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Whole blocks: per record its header, in which only the length is set, its payload, zeroes.
+    /// Whole blocks. Each record has its header, of which only the length is set, its payload, and
+    /// zeroes up to the next block.
     pub(super) bytes: Vec<u8>,
 }
 
 impl Batch {
-    /// Adds a record whose payload is what `write` appends to what it is given.
+    /// Adds a record. `write` appends the record's payload to the vector that it receives.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
-        // The id and the time are known under the lock.
+        // The log fills in the id and the time under its lock.
         self.bytes.extend_from_slice(&[0; RECORD_HEADER_WORDS * 8]);
         let payload = self.bytes.len();
         write(&mut self.bytes);
@@ -29,22 +30,22 @@ impl Batch {
         self.bytes.extend_from_slice(&other.bytes);
     }
 
-    /// Makes room for records of about so many bytes together, headers included.
+    /// Reserves memory for records of `bytes` bytes in total, headers included.
     pub fn reserve(&mut self, bytes: usize) {
         self.bytes.reserve(bytes);
     }
 
-    /// How much of the ring it takes, in blocks.
+    /// The batch's length in the ring, in blocks.
     pub fn blocks(&self) -> u64 {
         (self.bytes.len() / BLOCK_BYTES) as u64
     }
 
-    /// No records.
+    /// Whether the batch has no records.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Drops the records and keeps the memory.
+    /// Removes all records and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
@@ -55,7 +56,7 @@ pub(super) fn length_in(first_word: u64) -> usize {
     (first_word & u64::from(u32::MAX)) as usize
 }
 
-/// The blocks that a record takes whose payload is so many bytes long.
+/// The number of blocks of a record with a payload of `payload_bytes` bytes.
 pub(super) fn blocks_of(payload_bytes: usize) -> usize {
     (RECORD_HEADER_WORDS + payload_bytes.div_ceil(8)).div_ceil(BLOCK_WORDS)
 }

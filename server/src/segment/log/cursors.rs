@@ -1,4 +1,4 @@
-//! How far each process has read the log, and has written what it rendered.
+//! How far each process has read the log and written its sessions' output.
 //!
 //! ```text
 //! byte, for each slot
@@ -15,16 +15,17 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::FromBytes;
 
-/// The cursor of a slot in which no process was started yet.
-const NOBODY: Sequence = Sequence(u64::MAX);
+/// The cursor of a slot that no process uses: none was started in it yet, or the supervisor
+/// abandoned or vacated it.
+const UNUSED: Sequence = Sequence(u64::MAX);
 
-/// Of one process.
+/// The cursors of one process.
 #[derive(FromBytes, Debug)]
 #[repr(C, align(128))]
 pub(in crate::segment) struct Row {
-    /// It has read everything before this; [`NOBODY`] before the slot's first process.
+    /// The process has read everything before this. [`UNUSED`] if no process uses the slot.
     cursor: AtomicU64,
-    /// Every clean session of its has been sent everything before this.
+    /// Everything before this has been written to each clean session of the process.
     flushed_through: AtomicU64,
     _pad: [u64; 14],
 }
@@ -39,7 +40,7 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// The section's length, for so many slots.
+    /// The section's length in bytes, for `slots` slots.
     pub(in crate::segment) fn bytes(slots: usize) -> usize {
         slots.saturating_mul(size_of::<Row>())
     }
@@ -48,100 +49,101 @@ impl Cursors {
         Cursors { rows, doorbells }
     }
 
-    /// How far the process in `slot` has read; `None` if there never was one.
+    /// How far the process in `slot` has read. `None` if no process uses the slot.
     pub fn get(&self, slot: Slot) -> Option<Sequence> {
         let cursor = Sequence(self.rows[slot.index()].cursor.load(Ordering::Acquire));
-        (cursor != NOBODY).then_some(cursor)
+        (cursor != UNUSED).then_some(cursor)
     }
 
-    /// What the worker in a slot, or its predecessors, published last: every clean session of its
-    /// has been sent everything before this.
+    /// The position that the slot's worker, or a predecessor, published last: everything before it
+    /// has been written to each clean session of the worker.
     pub fn flushed_through(&self, slot: Slot) -> Sequence {
         Sequence(self.rows[slot.index()].flushed_through.load(Ordering::Acquire))
     }
 
-    /// The process in `slot` is done with everything before `position`: its clean sessions have
-    /// been sent it, its other sessions' checkpoints say how far they are, and it will not read it
-    /// again. Checkpoints first, then this.
+    /// Publishes that the process in `slot` has handled everything before `position`: it has
+    /// written its output to the clean sessions, the checkpoints of the other sessions are up to
+    /// date, and the process will not read it again. The caller stores the checkpoints before this
+    /// call.
     pub fn publish(&self, slot: Slot, position: Sequence) {
         step();
         self.rows[slot.index()].flushed_through.store(position.0, Ordering::Release);
         self.publish_read(slot, position);
     }
 
-    /// As [`Cursors::publish`], for a process that has no sessions yet or catches up: nothing is
-    /// said about any session's output.
+    /// Like [`Cursors::publish`], for a process that has no sessions yet or is catching up: it
+    /// publishes nothing about any session's output.
     pub fn publish_read(&self, slot: Slot, position: Sequence) {
         let cursor = &self.rows[slot.index()].cursor;
         if cursor.load(Ordering::Relaxed) != position.0 {
             step();
             // SYNC cursor-reuse.
             cursor.store(position.0, Ordering::Release);
-            self.doorbells.room_was_made();
+            self.doorbells.space_was_freed();
         }
     }
 
-    /// The process in a slot has ended as it should, and nothing is left of what it served: no
-    /// process waits for it any more.
+    /// Marks a slot as unused after its process ended normally and has no sessions left: no process
+    /// waits for it any more.
     pub fn vacate(&self, slot: Slot) {
         self.doorbells.get(slot).after_sleep();
-        self.rows[slot.index()].flushed_through.store(NOBODY.0, Ordering::Release);
+        self.rows[slot.index()].flushed_through.store(UNUSED.0, Ordering::Release);
         self.abandon(slot);
     }
 
-    /// There has been no process in a slot for long, or one that can't die, and none may come soon:
-    /// the others don't wait for it any longer. A process that comes there after all finds out
-    /// which sessions can still be followed.
+    /// Stops other processes from waiting for this slot: it has had no process for long, or its
+    /// process can't be killed, and a successor may not start soon. A successor that starts after
+    /// all finds out which sessions it can still serve.
     pub fn abandon(&self, slot: Slot) {
-        // SYNC cursor-reuse: the process that was there is reaped, or was killed and executes
-        // nothing more: it reads no more.
-        self.rows[slot.index()].cursor.store(NOBODY.0, Ordering::Release);
-        self.doorbells.room_was_made();
+        // SYNC cursor-reuse: the slot's process has been reaped, or was killed and executes nothing
+        // more, so it reads no more.
+        self.rows[slot.index()].cursor.store(UNUSED.0, Ordering::Release);
+        self.doorbells.space_was_freed();
     }
 
-    /// A process is about to begin in a slot. Under the log's lock.
+    /// Records that a process is about to start in a slot. Called with the log's lock held.
     pub(super) fn use_slot(&self, slot: Slot) {
         self.doorbells.use_slot(slot);
     }
 
-    /// A process begins in a slot at `start`. What an earlier process there had published as sent
-    /// stays so. Under the log's lock.
+    /// Sets the cursor of a process that starts at `start`. What an earlier process in the slot had
+    /// published as written stays published. Called with the log's lock held.
     pub(super) fn begin(&self, slot: Slot, start: Sequence) {
         let row = &self.rows[slot.index()];
         row.cursor.store(start.0, Ordering::Release);
-        if row.flushed_through.load(Ordering::Relaxed) == NOBODY.0 {
+        if row.flushed_through.load(Ordering::Relaxed) == UNUSED.0 {
             row.flushed_through.store(start.0, Ordering::Release);
         }
     }
 
-    /// No process was ever in any slot.
+    /// Marks all slots as unused.
     pub(super) fn clear(&self) {
         for row in self.rows {
-            row.cursor.store(NOBODY.0, Ordering::Release);
-            row.flushed_through.store(NOBODY.0, Ordering::Release);
+            row.cursor.store(UNUSED.0, Ordering::Release);
+            row.flushed_through.store(UNUSED.0, Ordering::Release);
         }
     }
 
-    /// Whether a process ever began in a slot, or in a higher one.
+    /// Whether a process was ever started in this slot or in a higher one.
     pub(in crate::segment) fn is_used(&self, slot: Slot) -> bool {
         slot.index() < self.doorbells.slots_used()
     }
 
     /// The least of all cursors.
     pub(super) fn least(&self) -> Sequence {
-        // SYNC cursor-reuse: with the stores of cursors. A process whose cursor passed a block has
-        // finished reading it before we write there.
-        self.used().map(|row| Sequence(row.cursor.load(Ordering::Acquire))).min().unwrap_or(NOBODY)
+        // SYNC cursor-reuse: pairs with the stores of cursors. A process whose cursor passed a
+        // block has finished reading it before we write there.
+        self.used().map(|row| Sequence(row.cursor.load(Ordering::Acquire))).min().unwrap_or(UNUSED)
     }
 
-    /// The least of all cursors but this one.
+    /// The least of all cursors except this slot's.
     pub(in crate::segment) fn least_but(&self, slot: Slot) -> Sequence {
         let others = self.used().enumerate().filter(|(index, _)| *index != slot.index());
         let cursors = others.map(|(_, row)| Sequence(row.cursor.load(Ordering::Acquire)));
-        cursors.min().unwrap_or(NOBODY)
+        cursors.min().unwrap_or(UNUSED)
     }
 
-    /// Rings the sleepers that are more than so many blocks behind the tail.
+    /// Wakes the sleeping processes whose cursors are more than `blocks` blocks behind the tail.
     pub(super) fn ring_behind(&self, tail: Sequence, blocks: u64) {
         for (row, bell) in self.rows.iter().zip(self.doorbells.used()) {
             if tail.blocks_since(Sequence(row.cursor.load(Ordering::Relaxed))) > blocks {
@@ -150,13 +152,13 @@ impl Cursors {
         }
     }
 
-    /// Those of the slots in which a process ever began, and of some between them.
+    /// The rows up to the highest slot in which a process was ever started.
     fn used(&self) -> impl Iterator<Item = &'static Row> {
         self.rows[..self.doorbells.slots_used()].iter()
     }
 
-    /// Room was made by something else than a cursor: a snapshot was published.
-    pub(in crate::segment) fn room_was_made(&self) {
-        self.doorbells.room_was_made();
+    /// Wakes the processes that wait for space, after a snapshot was published.
+    pub(in crate::segment) fn space_was_freed(&self) {
+        self.doorbells.space_was_freed();
     }
 }

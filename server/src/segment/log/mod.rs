@@ -4,12 +4,13 @@
 //!            least of all cursors                                  tail
 //!            and the snapshot's sequence                            │
 //!                 │                                                 ▼
-//!   ─────────────[█████ what some reader or successor still needs ██]──── free ────▶ (wraps around)
+//!   ─────────────[█████████ needed by a reader or a successor ██████]──── free ────▶ (wraps)
 //!                 ▲            ▲                  ▲
 //!             journal      worker 1           worker 0
 //! ```
 //!
-//! The section: words that different processes write for different reasons are 128 bytes apart.
+//! The section's layout. Words that different processes write for different reasons are 128 bytes
+//! apart, so that they don't share a cache line.
 //!
 //! ```text
 //! byte  0            88           96           104          128          256
@@ -18,29 +19,30 @@
 //!       └────────────┴────────────┴────────────┴────────────┴────────────┴─────────
 //! ```
 //!
-//! A record in the ring, in blocks of 64 bytes (8 words):
+//! A record in the ring, in blocks of 64 bytes (8 words); zeroes fill its last block:
 //!
 //! ```text
 //! word 0          word 1       word 2       word 3 …
 //! ┌───────┬───────┬────────────┬────────────┬──────────────────────────┬─────────┐
-//! │ index │length │ sequence   │ time       │ payload (length bytes)   │ zeroes  │ up to the next block
+//! │ index │length │ sequence   │ time       │ payload (length bytes)   │ zeroes  │
 //! │ (high half)   │ of the id  │ in µs      │                          │         │
 //! └───────┴───────┴────────────┴────────────┴──────────────────────────┴─────────┘
 //! ```
 //!
-//! A record's position is the number of the block in which it begins, counted from the run's start
-//! time in µs. So a position is an address: block `position mod ring_blocks`. Records wrap around
-//! the ring's end at any block.
+//! A record's position is the number of its first block, counted from the run's start time in µs. A
+//! position is therefore an address: block `position mod ring_blocks`. Records may wrap around the
+//! ring's end at any block.
 //!
-//! A record's id is what the chat and its clients know it by ([`RecordId`]). This log orders the
-//! records itself, so it gives each its position as the id, when it writes the record into the ring.
+//! The chat and its clients know a record by its id ([`RecordId`]). This log orders the records
+//! itself, so a record's id is its position, which the log fills in when it writes the record into
+//! the ring.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `batch` | records prepared outside the lock |
 //! | `append` | writing: lock, write after the tail, publish with one store, unlock |
-//! | `read` | reading: copy a piece, process its records |
-//! | `cursors` | how far each process has read, and written what it rendered |
+//! | `read` | reading: copy records out of the ring |
+//! | `cursors` | how far each process has read the log and written its sessions' output |
 
 mod append;
 mod batch;
@@ -72,15 +74,16 @@ const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
 /// How long a new process waits for the lock. The watchdog kills a process that keeps it, after 20 s
 /// if that process gets no CPU.
 const JOIN_WAIT: Duration = Duration::from_secs(30);
-/// Words in front of a record's payload.
+/// Words before a record's payload.
 const RECORD_HEADER_WORDS: usize = 3;
-/// The smallest ring: a batch, a sixteenth of it, must hold what one session may send at a time.
+/// The smallest ring. A batch, at most a sixteenth of it, must hold what one session may send at a
+/// time.
 pub const RING_BYTES_MIN: usize = 1 << 20;
 /// The largest ring.
 pub const RING_BYTES_MAX: usize = 1 << 36;
 
 impl Geometry {
-    /// The ring, in blocks.
+    /// The ring's length, in blocks.
     pub fn ring_blocks(self) -> u64 {
         self.ring_bytes.div_ceil(BLOCK_BYTES) as u64
     }
@@ -96,15 +99,15 @@ impl Geometry {
 pub(super) struct State {
     /// Held by a process that writes past the tail or publishes a snapshot.
     lock: Mutex,
-    /// No cursor was below this when it was computed. Written under the lock.
+    /// The least of all cursors when it was computed last; they only grow. Written under the lock.
     least: AtomicU64,
     /// The latest record's time. Written under the lock.
     last_time: AtomicU64,
     /// The run's first sequence. Never changes.
     first: AtomicU64,
     _pad_tail: [u64; 2],
-    /// After the last published record: the only word that makes records exist. Written under the
-    /// lock.
+    /// The sequence after the last published record. Storing it publishes the records before it.
+    /// Written under the lock.
     tail: AtomicU64,
     _pad_end: [u64; 15],
 }
@@ -112,7 +115,7 @@ pub(super) struct State {
 const _: () = assert!(size_of::<State>() == 256 && offset_of!(State, tail) == 128);
 const _: () = assert!(offset_of!(State, least) == 88 && offset_of!(State, first) == 104);
 
-/// The log.
+/// The event log.
 #[derive(Debug)]
 pub struct Log {
     geometry: Geometry,
@@ -138,19 +141,20 @@ impl Log {
         Log { geometry, state, ring, cursors, published }
     }
 
-    /// Makes the lock. Once.
+    /// Initialises the lock. To be called once.
     pub(super) fn init(&self) -> Result<(), Errno> {
         self.state.lock.init()
     }
 
-    /// Begins a run. Its first sequence is the time in µs, so that sequences grow from run to run.
+    /// Begins a run. Its first sequence is the time in µs, so each run's sequences are greater than
+    /// those of earlier runs.
     pub(super) fn begin(&self, now: Micros) {
         self.state.last_time.store(now.0, Ordering::Relaxed);
         self.begin_at(now.0);
     }
 
-    /// Begins above `used`, if it was to begin lower: the clock was set back since an earlier run.
-    /// To be called before the first fork.
+    /// Moves the run's first sequence above `used` if it is not greater: the clock was set back
+    /// since an earlier run. To be called before the first fork.
     pub fn begin_above(&self, used: Sequence) {
         if used >= self.first() {
             self.begin_at(used.0 + 1);
@@ -170,7 +174,7 @@ impl Log {
         self.geometry.ring_blocks()
     }
 
-    /// How far each process is.
+    /// The cursors of all processes.
     pub(super) fn cursors(&self) -> &Cursors {
         &self.cursors
     }
@@ -186,13 +190,13 @@ impl Log {
         Sequence(self.state.tail.load(Ordering::Acquire))
     }
 
-    /// The least of all cursors and the published snapshot's sequence: everything from there on is
-    /// still needed.
+    /// The least of all cursors and the published snapshot's sequence. Some process may still need
+    /// the records from there on.
     fn least(&self) -> Sequence {
         self.cursors.least().min(self.published.load().sequence)
     }
 
-    /// Begins the life of a process in `slot`: sets the slot's cursor to the published snapshot's
+    /// Registers a new process in `slot`: sets the slot's cursor to the published snapshot's
     /// sequence, and returns that snapshot.
     pub(super) fn join(&self, slot: Slot) -> Result<Published, LockError> {
         let _guard = self.lock(slot, JOIN_WAIT)?;
@@ -203,31 +207,32 @@ impl Log {
         Ok(published)
     }
 
-    /// Takes the lock.
+    /// Takes the lock, waiting at most `wait`.
     pub(super) fn lock(&self, me: Slot, wait: Duration) -> Result<Guard, LockError> {
         self.state.lock.lock(me.index() as u32, wait)
     }
 
-    /// The process that holds the lock now.
+    /// Which process holds the lock now, if any.
     pub fn lock_holder(&self) -> Option<Holder> {
         self.state.lock.holder()
     }
 
-    /// Takes the lock and keeps it, as a process does that is stopped in the middle of an append.
-    /// For tests of the watchdog.
+    /// Takes the lock and keeps it, like a process that was stopped in the middle of an append. For
+    /// tests of the watchdog.
     #[cfg(test)]
     pub fn hold_lock(&self, me: Slot) -> Guard {
         self.lock(me, Duration::ZERO).unwrap()
     }
 
-    /// Rings those sleepers that are an eighth of the ring behind: they have no session to notify,
-    /// but must apply it some time.
+    /// Wakes sleeping processes that are more than an eighth of the ring behind the tail. They have
+    /// no session to notify, but must apply the records eventually.
     pub fn ring_far_behind(&self) {
         self.cursors.ring_behind(self.tail(), self.blocks() / 8);
     }
 
-    /// Rings those sleepers that haven't read everything. A process that waits for room wakes no
-    /// other: two of them would wake each other for ever.
+    /// Wakes sleeping processes that haven't read everything. A process that has read everything
+    /// and waits for space is not woken: otherwise two such processes would wake each other for
+    /// ever.
     pub fn ring_behind(&self) {
         self.cursors.ring_behind(self.tail(), 0);
     }

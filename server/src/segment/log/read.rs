@@ -1,4 +1,4 @@
-//! Reading the log: copy a piece of it, process its records, then move the cursor.
+//! Reading the log: copy some records out of the ring, process them, then publish the cursor.
 
 use super::batch::{blocks_of, length_in};
 use super::{BLOCK_WORDS, Log, RECORD_HEADER_WORDS};
@@ -6,22 +6,22 @@ use forkchat_common::ids::{Micros, RecordId, Sequence};
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
-/// A record as it lies in the log.
+/// A record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Where it begins.
+    /// The record's position.
     pub position: Sequence,
-    /// Where the next one begins.
+    /// The next record's position.
     pub end: Sequence,
-    /// What the chat knows it by.
+    /// The id by which the chat knows the record.
     pub id: RecordId,
-    /// When it was appended.
+    /// When the record was appended.
     pub time: Micros,
-    /// What was appended.
+    /// The bytes that the writer appended.
     pub payload: &'a [u8],
 }
 
-/// One process's way through the log.
+/// Reads the log for one process, in order.
 #[derive(Debug)]
 pub struct Reader {
     log: &'static Log,
@@ -30,23 +30,23 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader that goes on from `position`, which its slot's cursor protects.
+    /// Creates a reader that starts at `position`. The slot's cursor must not be after it.
     pub fn new(log: &'static Log, position: Sequence) -> Reader {
         Reader { log, position, words: Vec::new() }
     }
 
-    /// Everything before this has been fetched.
+    /// The position of the next record to fetch.
     pub fn position(&self) -> Sequence {
         self.position
     }
 
-    /// Whether there is more to fetch.
+    /// Whether the log has records that were not fetched yet.
     pub fn is_behind(&self) -> bool {
         self.position < self.log.tail()
     }
 
-    /// Copies out the records that come next: about `blocks_max` blocks of them, at least one
-    /// record if there is any.
+    /// Copies the next records out of the ring: about `blocks_max` blocks, and at least one record
+    /// if there is one.
     pub fn fetch(&mut self, blocks_max: u64) -> impl Iterator<Item = Entry<'_>> {
         let tail = self.log.tail();
         let start = self.position;
@@ -86,7 +86,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 impl Log {
-    /// Copies one published record's words; returns its length in blocks.
+    /// Copies the words of one published record. Returns its length in blocks.
     fn copy_record(&self, at: Sequence, words: &mut Vec<u64>) -> u64 {
         let start = (at.0 % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
         let blocks = blocks_of(length_in(self.ring[start].load(Ordering::Relaxed)));

@@ -4,7 +4,7 @@ use crate::segment::tests::{ME, OTHER, batch, small_segment};
 use proptest::prelude::*;
 
 #[test]
-fn what_is_appended_is_read_in_order_with_a_time_that_never_runs_back() {
+fn records_are_read_in_order_and_their_time_never_decreases() {
     let segment = small_segment(1 << 16, 2);
     let (start, snapshot) = segment.join(ME).unwrap();
     assert_eq!(snapshot, None);
@@ -20,7 +20,7 @@ fn what_is_appended_is_read_in_order_with_a_time_that_never_runs_back() {
 }
 
 #[test]
-fn a_reader_that_stays_behind_is_waited_for_and_a_snapshot_too() {
+fn writers_wait_for_the_slowest_reader_and_for_the_snapshot() {
     let segment = small_segment(64 * 64, 2);
     let (start, _) = segment.join(ME).unwrap();
     segment.join(OTHER).unwrap();
@@ -38,7 +38,7 @@ fn a_reader_that_stays_behind_is_waited_for_and_a_snapshot_too() {
     );
     let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, OTHER);
     assert!(snapshots.write(Sequence(start.0 + 10), b"state"));
-    assert!(!snapshots.publish(Sequence(start.0 + 9)), "later than what has been sent");
+    assert!(!snapshots.publish(Sequence(start.0 + 9)), "the snapshot is after the ceiling");
     assert!(snapshots.publish(Sequence(start.0 + 10)));
     for _ in 0..10 {
         segment.log.append(ME, &one, Micros(0)).unwrap();
@@ -58,7 +58,7 @@ fn a_batch_is_at_most_a_sixteenth_of_the_ring() {
 }
 
 #[test]
-fn a_writer_finds_the_lock_taken_busy_and_not_for_ever() {
+fn append_returns_busy_while_another_process_holds_the_lock() {
     let segment = small_segment(1 << 16, 2);
     segment.join(ME).unwrap();
     let held = segment.log.hold_lock(OTHER);
@@ -69,7 +69,7 @@ fn a_writer_finds_the_lock_taken_busy_and_not_for_ever() {
 }
 
 #[test]
-fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
+fn all_readers_read_the_records_of_many_writers_in_the_same_order() {
     let segment = small_segment(1 << 14, 3);
     let readers: Vec<_> = (0..3u16)
         .map(|slot| {
@@ -113,7 +113,7 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
         .collect();
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     let seen: Vec<Vec<u64>> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
-    assert!(seen[0] == seen[1] && seen[1] == seen[2], "one order for everyone");
+    assert!(seen[0] == seen[1] && seen[1] == seen[2], "the same order for every reader");
     for writer in 0..3 {
         let own: Vec<u64> = seen[0].iter().copied().filter(|number| number % 3 == writer).collect();
         assert!(
@@ -126,7 +126,9 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn any_payloads_come_back_whole_around_the_rings_end(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..150), 1..200)) {
+    fn payloads_that_wrap_around_the_rings_end_are_read_unchanged(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..150), 1..200),
+    ) {
         let segment = small_segment(64 * 64, 1);
         let mut reader = Reader::new(&segment.log, segment.join(ME).unwrap().0);
         let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, ME);
@@ -142,7 +144,7 @@ proptest! {
 }
 
 #[test]
-fn a_run_begins_above_what_is_used_and_its_time_is_the_clocks() {
+fn a_run_begins_above_used_sequences_and_takes_its_time_from_the_clock() {
     let segment = small_segment(1 << 16, 1);
     let (first, now) = (segment.log.first(), segment.clock.now());
     segment.log.begin_above(Sequence(first.0 - 1));

@@ -134,7 +134,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
     let session = checkpoint.session;
     // The predecessor had handed over so much; a record here is muted; by whom the session is
     // served.
-    for (taken, at, slot, is_given_up) in [
+    for (taken, at, slot, is_dropped) in [
         (13, 8, ME, true),
         (12, 8, ME, false),
         (ALL, 8, ME, false),
@@ -151,7 +151,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         outgoing.muted(session, slot);
         // A record may deliver to a session more than once; it is closed once.
         outgoing.muted(session, slot);
-        let why = is_given_up.then_some(CloseReason::WorkerDied);
+        let why = is_dropped.then_some(CloseReason::WorkerDied);
         let given_up: Vec<_> = why.map(|why| (session, why)).into_iter().collect();
         assert_eq!(
             (outgoing.outboxes.dropped(session), outgoing.slow_readers.take_dropped()),

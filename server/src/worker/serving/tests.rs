@@ -101,7 +101,7 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
     }
     says(&mut speaker, 0, b"hello\n");
     speaker.turn();
-    segment.doorbells.get(Slot::at(1)).answer();
+    segment.doorbells.get(Slot::at(1)).drain();
     segment.doorbells.get(Slot::at(1)).before_sleep();
     assert!(speaker.replica.is_behind(), "not all is applied yet");
     while speaker.has_work() {

@@ -28,7 +28,7 @@ use std::time::Instant;
 /// The server's start in these tests.
 const RUN: Sequence = Sequence(1_000_000);
 
-/// A directory for one test, gone with it.
+/// A directory for one test, deleted at its end.
 pub(in crate::journal) struct Home(pub PathBuf);
 
 impl Home {
@@ -52,12 +52,12 @@ impl Home {
         Store::open(&self.0, at_most(lines_max)).unwrap()
     }
 
-    /// What the operator is told when it can't be opened.
+    /// The error with which opening the database fails.
     fn refusal(&self) -> String {
         Store::open(&self.0, at_most(100)).unwrap_err().to_string()
     }
 
-    /// As another program would open it.
+    /// A connection like another program's.
     fn sqlite(&self) -> Connection {
         Connection::open(self.file()).unwrap()
     }
@@ -118,7 +118,7 @@ fn number(store: &Store, sql: &str) -> i64 {
     store.connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// A line of a room, said at a time, with a text of so many bytes.
+/// A line of a room, said at `time`, with a text of `length` bytes.
 fn said(room: &str, sequence: u64, time: u64, length: usize) -> Entry {
     Entry::from(Line { time: Micros(time), text: "x".repeat(length), ..line(room, sequence) })
 }

@@ -7,7 +7,7 @@ use super::*;
 struct Model {
     /// Run and line, oldest first.
     lines: Vec<(Sequence, Line)>,
-    /// The rooms that have lines, in the order in which they were made.
+    /// The rooms that have lines, in the order in which they were created.
     rooms: Vec<String>,
     reached: Option<(Sequence, Sequence)>,
 }
@@ -27,7 +27,7 @@ impl Model {
             lines.iter().filter(|(_, line)| line.room_key == room).count()
         };
         while self.lines.len() > lines_max {
-            // Of those that are as large the latest.
+            // Of the largest rooms, `max_by_key` returns the latest.
             let largest = self.rooms.iter().max_by_key(|room| of(&self.lines, room)).unwrap();
             let oldest = self.lines.iter().position(|(_, line)| line.room_key == *largest).unwrap();
             self.lines.remove(oldest);
@@ -54,7 +54,7 @@ impl Model {
     }
 }
 
-/// One step: begin a run, come from an earlier place of the log, store some lines, open the
+/// One step: begin a run, go back to an earlier position of the log, store some lines, open the
 /// database again.
 #[derive(Clone, Debug)]
 enum Step {
@@ -76,13 +76,16 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn the_store_keeps_what_a_list_would(steps in prop::collection::vec(step(), 1..40), lines_max in 0..30usize) {
+    fn the_store_behaves_like_a_list(
+        steps in prop::collection::vec(step(), 1..40),
+        lines_max in 0..30usize,
+    ) {
         let home = Home::new();
         let (mut opened, mut model) = (home.open(lines_max as u64), Model::default());
         let (mut run, mut next, mut runs) = (Sequence(60_000), 60_000, vec![Sequence(60_000)]);
         for step in steps {
             match step {
-                // The start of a run is never that of another.
+                // Two runs never have the same first sequence.
                 Step::Run(first) if runs.contains(&Sequence(first)) => {}
                 Step::Run(first) => {
                     (run, next) = (Sequence(first), first);
@@ -90,7 +93,10 @@ proptest! {
                 }
                 Step::Back(count) => next = run.0.max(next - count.min(next)),
                 Step::Store(rooms) => {
-                    let entries: Vec<_> = rooms.iter().zip(next..).map(|(room, sequence)| Entry::from(line(&format!("#{room}"), sequence))).collect();
+                    let entry = |(room, sequence): (&u8, u64)| {
+                        Entry::from(line(&format!("#{room}"), sequence))
+                    };
+                    let entries: Vec<_> = rooms.iter().zip(next..).map(entry).collect();
                     next += rooms.len() as u64 + 1;
                     opened.store(run, &entries, Sequence(next - 1)).unwrap();
                     model.store(run, &entries, Sequence(next - 1), lines_max);
@@ -100,17 +106,21 @@ proptest! {
                     opened = home.open(lines_max as u64);
                 }
             }
-            let reached = model.reached.filter(|(latest, _)| *latest == run).map(|(_, reached)| reached);
+            let latest = model.reached.filter(|(latest, _)| *latest == run);
+            let reached = latest.map(|(_, reached)| reached);
             prop_assert_eq!(opened.reached(run).unwrap(), reached);
-            for (room, before, count) in [("#0", u64::MAX, 5), ("#1", next.saturating_sub(4), 5), ("#2", next, 100)] {
-                let expected = model.last_lines(run, room, RecordId::first_of(Sequence(before)), count);
-                prop_assert_eq!(opened.last_lines(run, room, RecordId::first_of(Sequence(before)), count).unwrap(), expected);
+            let cases = [("#0", u64::MAX, 5), ("#1", next.saturating_sub(4), 5), ("#2", next, 100)];
+            for (room, before, count) in cases {
+                let before = RecordId::first_of(Sequence(before));
+                let expected = model.last_lines(run, room, before, count);
+                let found = opened.last_lines(run, room, before, count).unwrap();
+                prop_assert_eq!(found, expected);
             }
         }
     }
 }
 
-/// A room, as the rule has it.
+/// A room's size, as the quota's rule uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct RoomSize {
     key: String,
@@ -119,7 +129,7 @@ struct RoomSize {
     bytes: i64,
 }
 
-/// What the rooms have, counted from their lines.
+/// The rooms' sizes, counted from their lines.
 fn room_sizes(store: &Store) -> Vec<RoomSize> {
     let sql =
         "SELECT key, is_established, count(lines.id), 128 + octet_length(key) + octet_length(name)
@@ -154,7 +164,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn a_room_within_its_guaranteed_share_never_loses_a_line(
-        batches in prop::collection::vec((prop::collection::vec((0..12u8, 0..200usize), 1..30), 0..60u64), 1..40),
+        batches in prop::collection::vec(
+            (prop::collection::vec((0..12u8, 0..200usize), 1..30), 0..60u64),
+            1..40,
+        ),
         lines_max in 1..60i64,
         bytes_max in 1_000..20_000i64,
     ) {
@@ -166,12 +179,14 @@ proptest! {
         for (batch, hours) in batches {
             time += hours * HOUR / 4;
             let first = sequence + 1;
-            // Small numbers are said more often.
-            let entries: Vec<_> =
-                batch.iter().zip(first..).map(|(&(room, length), at)| said(&format!("#{}", room / (1 + at as u8 % 3)), at, time, length)).collect();
+            // Rooms with small numbers get more lines.
+            let entry = |(&(room, length), at): (&(u8, usize), u64)| {
+                said(&format!("#{}", room / (1 + at as u8 % 3)), at, time, length)
+            };
+            let entries: Vec<_> = batch.iter().zip(first..).map(entry).collect();
             sequence += batch.len() as u64;
-            // The same without a bound, from the same state: what there is before anything is
-            // deleted.
+            // Store the same without a bound, from the same state: this is what there is before
+            // anything is deleted.
             opened.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
             free = Home::new();
             fs::copy(home.file(), free.file()).unwrap();
@@ -182,19 +197,25 @@ proptest! {
             let after = room_sizes(&opened);
             prop_assert!(after.iter().map(|room| room.lines).sum::<i64>() <= lines_max);
             prop_assert!(after.iter().map(|room| room.bytes).sum::<i64>() <= bytes_max);
-            prop_assert_eq!(opened.totals, Some(Totals::load(&opened.connection).unwrap()), "what is counted in memory");
+            let totals = Totals::load(&opened.connection).unwrap();
+            prop_assert_eq!(opened.totals, Some(totals), "the totals in memory");
             for room in &before {
-                let kept = after.iter().find(|kept| kept.key == room.key).map_or(0, |kept| kept.lines);
-                let class = || before.iter().filter(|other| other.is_established == room.is_established);
+                let kept = after.iter().find(|kept| kept.key == room.key);
+                let kept = kept.map_or(0, |kept| kept.lines);
+                let is_alike = |other: &&RoomSize| other.is_established == room.is_established;
+                let class = || before.iter().filter(is_alike);
                 let is_over = |size: &dyn Fn(&RoomSize) -> i64, max: i64| {
                     let part = if room.is_established { max - max / 4 } else { max / 4 };
-                    // Strictly more than an equal share of its part.
-                    size(room) * class().count() as i64 > part && before.iter().map(size).sum::<i64>() > max
+                    // The room has strictly more than an equal share of its part.
+                    size(room) * class().count() as i64 > part
+                        && before.iter().map(size).sum::<i64>() > max
                 };
                 if kept < room.lines {
-                    prop_assert!(is_over(&|room| room.lines, lines_max) || is_over(&|room| room.bytes, bytes_max), "{:?} of {:?}", room, before);
+                    let is_allowed = is_over(&|room| room.lines, lines_max)
+                        || is_over(&|room| room.bytes, bytes_max);
+                    prop_assert!(is_allowed, "{:?} of {:?}", room, before);
                 }
-                // What goes is the oldest, and `since` says so.
+                // The oldest lines are deleted, and `since` is after them.
                 let found = last(&opened, RUN, &room.key, u64::MAX, usize::MAX);
                 let all = last(&unbounded, RUN, &room.key, u64::MAX, usize::MAX);
                 prop_assert_eq!(&found[..], &all[all.len() - found.len()..]);

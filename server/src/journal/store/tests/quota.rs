@@ -1,9 +1,9 @@
-//! Whose lines are deleted, and how large the file becomes.
+//! Which rooms' lines are deleted, and how large the file becomes.
 
 use super::*;
 
 #[test]
-fn the_largest_room_gives_its_oldest_lines_and_rooms_without_lines_go() {
+fn the_largest_room_loses_its_oldest_lines_and_rooms_without_lines_are_deleted() {
     let home = Home::new();
     let mut opened = home.open(10);
     store(&mut opened, RUN, &lines("#small", [1_000_001, 1_000_002]));
@@ -55,13 +55,14 @@ fn the_largest_room_gives_its_oldest_lines_and_rooms_without_lines_go() {
     assert_eq!(since(&nothing, "#small"), Sequence(1_000_024));
 }
 
-/// Rooms that are established, each with so many lines. What comes next in the log.
+/// Creates established rooms with `count` lines each. Returns the last sequence.
 fn established(opened: &mut Store, rooms: &[&str], count: u64) -> u64 {
     let mut sequence = RUN.0;
     for (room, number) in rooms.iter().zip(0..) {
         for line in 0..count {
             sequence += 1;
-            // The first a day ago; the last when it is this room's hour.
+            // The first line is a day old; the others come in the hour in which this room becomes
+            // established.
             let time = if line == 0 { 0 } else { 24 * HOUR + number * HOUR };
             opened.store(RUN, &[said(room, sequence, time, 10)], Sequence(sequence)).unwrap();
         }
@@ -103,13 +104,13 @@ fn ten_thousand_new_rooms_push_out_no_established_one() {
         }
     }
     assert_eq!(["#a", "#b", "#c"].map(|room| count(&opened, room)), [250; 3]);
-    // What the new rooms have more than their quarter is taken back when the others need it.
+    // What the new rooms have beyond their quarter is taken back when the others need it.
     store(&mut opened, RUN, &lines("#a", sequence + 1..sequence + 301));
     assert_eq!(["#a", "#b", "#c"].map(|room| count(&opened, room)), [250; 3]);
 }
 
 #[test]
-fn one_room_an_hour_becomes_established_when_it_is_spoken_in_a_day_after_its_first_line() {
+fn one_room_an_hour_becomes_established_a_day_or_more_after_its_first_line() {
     let home = Home::new();
     let mut opened = home.open(1_000);
     let is_established = |opened: &Store, room: &str| {
@@ -134,7 +135,7 @@ fn one_room_an_hour_becomes_established_when_it_is_spoken_in_a_day_after_its_fir
     let mut opened = home.open(1_000);
     assert!(!say(&mut opened, "#c", 2 * HOUR + day - 1));
     assert!(say(&mut opened, "#a", 2 * HOUR + day) && !say(&mut opened, "#c", 2 * HOUR + day));
-    // The clock was a year ahead, and is set right.
+    // The clock was a year ahead, and is corrected.
     assert!(say(&mut opened, "#c", 366 * day));
     assert!(!say(&mut opened, "#d", 2 * day) && say(&mut opened, "#d", 4 * day));
 }
@@ -145,7 +146,7 @@ fn many_long_lines_are_bounded_in_bytes_and_so_is_the_file() {
     let quota = Quota { lines_max: 1_000_000, bytes_max: 4 << 20 };
     let mut opened = Store::open(&home.0, quota).unwrap();
     let (mut sequence, mut at_bound) = (RUN.0, 0);
-    // Lengths that waste the most of a page, and the longest.
+    // Lengths that waste the most space of a page, and the longest one.
     for (batch, length) in (0..40).flat_map(|batch| [(batch, 4_000), (batch, 2_100), (batch, 1)]) {
         let first = sequence + 1;
         sequence += 500;
@@ -177,13 +178,13 @@ fn largest_file(home: &Home) -> u64 {
 }
 
 #[test]
-fn where_files_may_not_be_large_none_becomes_so_whatever_is_said() {
+fn no_file_reaches_the_limit_on_file_sizes_whatever_is_stored() {
     for limit in [LIMIT_MIN, 1_024_000, 4_300_800] {
         let home = Home::new();
         let mut opened = Store::open_within(&home.0, at_most(1_000_000), Some(limit)).unwrap();
         let mut sequence = RUN.0;
-        // Batches that are larger than the limit; lines that waste the most of a page, short ones,
-        // and as many rooms as lines.
+        // Batches that are larger than the limit; lines that waste the most space of a page, short
+        // ones, and as many rooms as lines.
         for (length, rooms) in
             [(4_000, 1), (300, 3), (2_100, 7), (1, 1), (4_000, 1_000), (1, 1_000), (300, 1)]
         {
@@ -228,11 +229,12 @@ fn where_files_may_not_be_large_none_becomes_so_whatever_is_said() {
 }
 
 #[test]
-fn with_less_than_a_history_takes_nothing_is_made() {
+fn a_limit_below_the_smallest_history_creates_no_file() {
     let home = Home::new();
     let error =
         Store::open_within(&home.0, at_most(100), Some(LIMIT_MIN - 1)).unwrap_err().to_string();
-    let words = "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB at least; raise it and start the server again";
+    let words = "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB \
+         at least; raise it and start the server again";
     assert_eq!(error, words);
     assert!(!home.file().exists());
 }

@@ -1,9 +1,9 @@
-//! Reading, also by other programs.
+//! Reading lines, also while other programs use the database.
 
 use super::*;
 
 #[test]
-fn reading_uses_the_index_and_sorts_nothing() {
+fn reading_uses_the_index_and_does_not_sort() {
     let home = Home::new();
     let opened = home.open(100);
     let mut statement =
@@ -26,7 +26,7 @@ fn reading_uses_the_index_and_sorts_nothing() {
 }
 
 #[test]
-fn others_may_read_and_an_operator_may_delete_meanwhile() {
+fn other_programs_may_read_and_an_operator_may_delete_lines_meanwhile() {
     let home = Home::new();
     let mut opened = home.open(100);
     store(&mut opened, RUN, &lines("#a", [1_000_001, 1_000_002]));
@@ -36,7 +36,7 @@ fn others_may_read_and_an_operator_may_delete_meanwhile() {
     assert_eq!(
         other.query_row("SELECT count(*) FROM lines", [], |row| row.get::<_, i64>(0)).unwrap(),
         2,
-        "its own moment"
+        "the state when its transaction began"
     );
     other.execute_batch("COMMIT; DELETE FROM lines; DELETE FROM rooms").unwrap();
     assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_004));
@@ -59,7 +59,7 @@ fn others_may_read_and_an_operator_may_delete_meanwhile() {
 }
 
 #[test]
-fn a_reader_that_never_ends_does_not_fill_the_disk() {
+fn another_program_that_never_stops_reading_does_not_fill_the_disk() {
     let home = Home::new();
     let mut opened = home.open(100);
     store(&mut opened, RUN, &lines("#a", [1_000_001]));

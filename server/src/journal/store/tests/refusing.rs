@@ -1,9 +1,9 @@
-//! What is refused, and left as it is.
+//! Which files the store rejects and leaves unchanged.
 
 use super::*;
 
 #[test]
-fn a_full_disk_is_worded_and_forgiven() {
+fn a_full_disk_is_reported_and_storing_goes_on_once_there_is_space() {
     let home = Home::new();
     let mut opened = home.open(1_000_000);
     store(&mut opened, RUN, &lines("#a", [1_000_001]));
@@ -27,7 +27,7 @@ fn a_full_disk_is_worded_and_forgiven() {
 }
 
 #[test]
-fn what_is_no_file_of_ours_is_refused_and_left_alone() {
+fn other_files_are_rejected_and_left_unchanged() {
     let home = Home::new();
     for text in [&b"not a database\n"[..], &[b'x'; 10_000]] {
         fs::write(home.file(), text).unwrap();
@@ -58,7 +58,7 @@ fn what_is_no_file_of_ours_is_refused_and_left_alone() {
 }
 
 #[test]
-fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
+fn a_data_directory_is_created_if_need_be_and_used_by_one_server_at_a_time() {
     let home = Home::new();
     let data_dir = home.0.join("made/here");
     let first = Store::open(&data_dir, at_most(1)).unwrap();
@@ -75,7 +75,7 @@ fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
 }
 
 #[test]
-fn a_damaged_file_is_refused_and_left_alone() {
+fn a_damaged_file_is_rejected_and_left_unchanged() {
     let home = Home::new();
     let mut opened = home.open(1_000_000);
     store(&mut opened, RUN, &lines("#a", 1_000_001..1_010_000));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// As version 1 made it. Never to be changed.
+/// The schema and contents of version 1. Must never be changed.
 const VERSION_1: &str = "
     PRAGMA application_id = 1718313832;
     PRAGMA user_version = 1;
@@ -21,7 +21,7 @@ const VERSION_1: &str = "
 ";
 
 #[test]
-fn a_database_of_version_1_goes_on() {
+fn a_database_of_version_1_is_migrated() {
     let home = Home::new();
     home.sqlite().execute_batch(VERSION_1).unwrap();
     let mut opened = home.open(100);
@@ -35,7 +35,7 @@ fn a_database_of_version_1_goes_on() {
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_001, 1_000_003]);
 }
 
-/// As version 2 left it, with lines of two runs and the oldest trimmed. Never to be changed.
+/// What version 2 added, with lines of two runs and the oldest deleted. Must never be changed.
 const VERSION_2: &str = "
     ALTER TABLE progress ADD COLUMN is_closed INTEGER NOT NULL DEFAULT 0;
     PRAGMA user_version = 2;
@@ -76,7 +76,7 @@ fn a_database_of_version_2_is_counted_and_its_rooms_are_established() {
 }
 
 #[test]
-fn a_migration_is_carried_out_once_and_all_or_not_at_all() {
+fn a_migration_is_applied_once_and_completely_or_not_at_all() {
     let mut connection = Connection::open_in_memory().unwrap();
     let first = "CREATE TABLE a (x); INSERT INTO a VALUES (1);";
     migrations::migrate(&mut connection, &[first]).unwrap();
@@ -95,7 +95,7 @@ fn a_migration_is_carried_out_once_and_all_or_not_at_all() {
 }
 
 #[test]
-fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+fn a_database_of_a_newer_version_is_rejected_and_left_unchanged() {
     let home = Home::new();
     drop(home.open(100));
     home.sqlite().execute_batch("PRAGMA user_version = 99").unwrap();

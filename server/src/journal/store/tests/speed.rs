@@ -24,7 +24,7 @@ fn how_fast_lines_are_stored() {
         for batch in 0..1_000 {
             let first = RUN.0 * 1_000_000_000 + batch * BATCH;
             for (entry, sequence) in said.iter_mut().zip(first..) {
-                // Rooms in no order that would please the index.
+                // The rooms come in an order that doesn't suit the index.
                 let name = &names
                     [(sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % names.len()];
                 let text = "x".repeat(100);
@@ -54,8 +54,9 @@ fn how_fast_lines_are_stored() {
         let per_second = 1_000 * BATCH as i64 * 1_000_000 / cpu;
         let seconds = begun.elapsed().as_secs_f64();
         println!(
-            "{rooms} rooms, at most {lines_max} lines: {per_second} lines per second of CPU time ({seconds:.1} s in all), \
-             {bytes} bytes a line, WAL {wal} bytes, {found} lines read in {asked:?}"
+            "{rooms} rooms, at most {lines_max} lines: {per_second} lines per second of CPU time \
+             ({seconds:.1} s in all), {bytes} bytes a line, WAL {wal} bytes, \
+             {found} lines read in {asked:?}"
         );
     }
 }

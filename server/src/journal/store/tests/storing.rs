@@ -1,9 +1,9 @@
-//! What is stored, in which order, and what is known to be missing.
+//! What is stored, in which order, and what the store knows to be missing.
 
 use super::*;
 
 #[test]
-fn what_is_stored_is_read_again_also_after_a_restart() {
+fn stored_lines_are_read_also_after_a_restart() {
     let home = Home::new();
     let said = Line {
         nick: "王小明".to_owned(),
@@ -50,7 +50,7 @@ fn what_is_stored_is_read_again_also_after_a_restart() {
 }
 
 #[test]
-fn a_batch_that_comes_again_is_passed_over() {
+fn a_batch_that_comes_again_is_skipped() {
     let home = Home::new();
     let mut opened = home.open(100);
     let entries =
@@ -71,11 +71,12 @@ fn a_batch_that_comes_again_is_passed_over() {
 }
 
 #[test]
-fn a_batch_that_fails_in_its_middle_leaves_nothing() {
+fn a_batch_that_fails_in_its_middle_stores_nothing() {
     let home = Home::new();
     let mut opened = home.open(100);
     store(&mut opened, RUN, &lines("#a", [1_000_001]));
-    let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines WHEN NEW.sequence = 1000004 BEGIN SELECT RAISE(ABORT, 'hindered'); END";
+    let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines WHEN NEW.sequence = 1000004 \
+         BEGIN SELECT RAISE(ABORT, 'hindered'); END";
     home.sqlite().execute_batch(hinder).unwrap();
     let batch =
         [vec![Entry::Topic(topic("#b", 1_000_002, "new"))], lines("#b", 1_000_003..1_000_006)]
@@ -98,7 +99,7 @@ fn a_batch_that_fails_in_its_middle_leaves_nothing() {
 }
 
 #[test]
-fn behind_a_gap_everything_is_here() {
+fn after_a_gap_the_lines_are_complete() {
     let home = Home::new();
     let mut opened = home.open(4);
     let gap = Entry::Gap { until: Sequence(1_000_010) };
@@ -114,17 +115,21 @@ fn behind_a_gap_everything_is_here() {
     assert_eq!(
         opened.complete_since("#a").unwrap(),
         Sequence(1_000_011),
-        "the oldest line is the first behind the gap"
+        "the oldest line is the first after the gap"
     );
     store(&mut opened, RUN, &lines("#a", [1_000_016]));
-    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_013), "the gap is behind us");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        Sequence(1_000_013),
+        "the lines around the gap are deleted"
+    );
     store(&mut opened, RUN, &[Entry::Gap { until: Sequence(1_000_020) }]);
     drop(opened);
     assert_eq!(home.open(4).complete_since("#a").unwrap(), Sequence(1_000_021));
 }
 
 #[test]
-fn a_topic_replaces_the_one_before_and_an_emptied_one_is_gone() {
+fn a_topic_replaces_the_previous_one_and_an_empty_one_deletes_it() {
     let home = Home::new();
     let mut opened = home.open(100);
     let topics = [("#a", "one"), ("#b", "two"), ("#c", "three"), ("#a", "four"), ("#c", "")];
@@ -145,7 +150,7 @@ fn a_topic_replaces_the_one_before_and_an_emptied_one_is_gone() {
 }
 
 #[test]
-fn topics_are_bounded_by_rooms_not_by_how_often_they_are_set() {
+fn the_number_of_rooms_bounds_the_topics_however_often_they_are_set() {
     let home = Home::new();
     let mut opened = home.open(100);
     let rooms = ROOMS_MAX as u64;
@@ -167,7 +172,7 @@ fn topics_are_bounded_by_rooms_not_by_how_often_they_are_set() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_changes_no_order() {
+fn setting_the_clock_back_does_not_change_the_order() {
     let home = Home::new();
     let mut opened = home.open(6);
     store(
@@ -198,7 +203,7 @@ fn a_clock_that_was_set_back_changes_no_order() {
 }
 
 #[test]
-fn a_room_that_is_spelt_differently_is_the_same() {
+fn a_differently_spelt_room_is_the_same_room() {
     let home = Home::new();
     let mut opened = home.open(100);
     let newly_spelt = Line { room: "#Cafe".to_owned(), ..line("#cafe", 1_000_002) };
@@ -213,7 +218,7 @@ fn a_room_that_is_spelt_differently_is_the_same() {
 }
 
 #[test]
-fn lines_of_one_sequence_are_told_apart_by_the_index() {
+fn the_index_distinguishes_lines_of_one_sequence() {
     let home = Home::new();
     let mut opened = home.open(100);
     let lines: Vec<Line> = (0..3)
@@ -236,7 +241,7 @@ fn lines_of_one_sequence_are_told_apart_by_the_index() {
 }
 
 #[test]
-fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was_closed() {
+fn lines_are_complete_since_the_first_of_the_runs_that_were_closed_in_a_row() {
     let home = Home::new();
     let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
     let mut opened = home.open(1_000);
@@ -244,7 +249,7 @@ fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was
     assert_eq!(
         opened.complete_since("#a").unwrap(),
         first,
-        "nobody knows what was said before there was a database"
+        "lines from before the database existed are unknown"
     );
     opened.begin(first).unwrap();
     opened.close().unwrap();
@@ -270,7 +275,7 @@ fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was
 }
 
 #[test]
-fn that_a_run_was_cut_off_is_known_without_the_write_ahead_log() {
+fn an_unclosed_run_is_recognised_without_the_write_ahead_log() {
     let (home, found) = (Home::new(), Home::new());
     let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
     let mut opened = home.open(1_000);
