@@ -1,109 +1,25 @@
 //! The table of processes. A slot stays; the process in it changes.
 
-use super::carried_over::{FAILURES_MAX, Settings};
+use super::carried_over::Settings;
+use super::child::{Child, Descriptor, Fault};
 use super::connections::Connections;
 use super::cpu_use::is_stopped;
-use super::kinds::{Ends, GivesUp, Kind, OWN_WORKER, Slots};
+use super::kinds::{Ends, Kind, OWN_WORKER, Slots};
 use crate::channel::{SupervisorEnd, ToWorker};
-use crate::ipc::queue::SendError;
 use forkchat_common::ids::{SessionId, Slot};
 use nix::sys::epoll::Epoll;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// The first pause before a process is started again that died by its own doing; doubled each time.
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// The longest.
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// The longest when the server ends: there is little time left.
-const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
-/// A process that lived this long has recovered: the next pause is the first again.
-const RECOVERED: Duration = Duration::from_secs(10);
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on
 /// (Ctrl-Z, fg), the supervisor may be the first.
 pub(super) const STOPPED: Duration = Duration::from_millis(20);
 /// The others wait no longer for a process that can't be started, or that was killed and is not
 /// gone.
 const ABANDONED: Duration = Duration::from_secs(2);
-
-/// Why we killed a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Somebody stopped it (SIGSTOP); no doing of its own.
-    Stopped,
-    /// It kept the log's lock.
-    KeptLock,
-    /// It read nothing of the log.
-    ReadNothing,
-    /// One of its threads didn't come to an end.
-    Busy,
-    /// One of its threads stands still between two turns.
-    Frozen,
-    /// It was at a record that was others' death.
-    Hangs,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Fault::Stopped => "was stopped",
-            Fault::KeptLock => "held the log's lock for 2 s",
-            Fault::ReadNothing => "read nothing of the log for 2 s",
-            Fault::Busy => "was busy with one thing for 2 s",
-            Fault::Frozen => "had a thread that did not answer for 2 s",
-            Fault::Hangs => "was at a record at which other processes crashed",
-        })
-    }
-}
-
-/// A slot.
-#[derive(Debug)]
-pub(super) struct Child {
-    pub slot: Slot,
-    pub kind: &'static Kind,
-    pub pid: Option<Pid>,
-    pub channel: Option<SupervisorEnd>,
-    /// What is to be said to it and wasn't yet, in order: the queue may be full, or nobody there.
-    backlog: VecDeque<(ToWorker, Descriptor)>,
-    /// When it is to be started, if it isn't running.
-    pub respawn_at: Option<Instant>,
-    pub started_at: Instant,
-    /// Deaths by its own doing, one after another.
-    pub deaths: u32,
-    /// When it was reported to be stopped.
-    pub stopped_at: Option<Instant>,
-    /// Why we killed it, if we did.
-    pub killed_because: Option<Fault>,
-    /// Why it could not be forked, until it is: logged once.
-    pub fork_failure: Option<String>,
-    /// How its predecessor died, until the successor is there and both are told in one line.
-    pub last_death: Option<String>,
-    /// When it died, until a successor is there.
-    pub died_at: Option<Instant>,
-    /// When we killed it, until it is reaped.
-    killed_at: Option<Instant>,
-    /// The others wait neither for it nor for a successor any more.
-    pub is_given_up: bool,
-    pub is_drained: bool,
-    /// What the supervisor gave to the process that runs in it, or ran last.
-    pub given: Box<Settings>,
-    /// What was set from outside on it or a predecessor, for successors to take on.
-    pub carried_over: Option<Box<Settings>>,
-    /// Failures under that, one after another.
-    failures: u32,
-}
-
-#[derive(Debug)]
-enum Descriptor {
-    /// The session's socket, which the connections keep.
-    Of(SessionId),
-    /// One that nobody else keeps.
-    Own(OwnedFd),
-}
 
 /// All slots, as [`super::kinds`] has them in order: those of workers with one connection as far as
 /// they were ever used.
@@ -352,198 +268,5 @@ impl Children {
     }
 }
 
-impl Child {
-    /// Nothing runs in it.
-    fn new(slot: Slot, kind: &'static Kind) -> Child {
-        Child {
-            slot,
-            kind,
-            pid: None,
-            channel: None,
-            backlog: VecDeque::new(),
-            respawn_at: None,
-            started_at: Instant::now(),
-            deaths: 0,
-            stopped_at: None,
-            killed_because: None,
-            fork_failure: None,
-            last_death: None,
-            died_at: None,
-            killed_at: None,
-            is_given_up: false,
-            is_drained: false,
-            given: Box::default(),
-            carried_over: None,
-            failures: 0,
-        }
-    }
-
-    /// `worker 3`, `journal`.
-    pub fn name(&self) -> String {
-        self.kind.name(self.slot)
-    }
-
-    /// A process was started in it. With the sessions that its predecessor had it was given those
-    /// that were still to be handed over.
-    pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
-        self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
-        (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
-        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) =
-            (None, None, None, false);
-        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) =
-            (None, None, false, None);
-    }
-
-    /// How it goes on if it crashes again and again and no process waits for it any more.
-    pub fn crashes_on(&self) -> Option<GivesUp> {
-        self.kind.gives_up.filter(|gives_up| self.deaths >= gives_up.crashes)
-    }
-
-    /// Whether the kernel may have killed it since a control group that an operator moved it to has
-    /// too little memory: it lived for a moment only, and the next may live no longer.
-    pub fn may_lack_memory(&self) -> bool {
-        self.carried_over.as_ref().is_some_and(|settings| settings.has_group())
-            && self.started_at.elapsed() < BACKOFF_MAX
-    }
-
-    /// It failed. Returns what was set from outside if so many failed under that one after another
-    /// that their successor is to begin without it.
-    pub fn count_failure(&mut self) -> Option<Box<Settings>> {
-        if self.carried_over.is_none() || self.started_at.elapsed() > RECOVERED {
-            self.failures = 0;
-        }
-        self.failures += u32::from(self.carried_over.is_some());
-        self.carried_over.take_if(|_| self.failures >= FAILURES_MAX)
-    }
-
-    fn give_up(&mut self) -> Slot {
-        self.is_given_up = true;
-        self.slot
-    }
-
-    /// Returns how many of those that are to be rejected no longer wait.
-    fn pass_on(&mut self, connections: &Connections, lost: &mut Vec<SessionId>) -> usize {
-        let mut rejected = 0;
-        let Some(channel) = &self.channel else { return 0 };
-        while let Some((message, descriptor)) = self.backlog.front() {
-            let sent = match descriptor {
-                Descriptor::Own(socket) => channel.send(message, Some(socket.as_fd())),
-                Descriptor::Of(session) => match connections.socket(*session) {
-                    Some(socket) => channel.send(message, Some(socket)),
-                    // It is over already.
-                    None => Ok(()),
-                },
-            };
-            match sent {
-                Ok(()) => {}
-                Err(SendError::Full | SendError::Closed) => break,
-                Err(SendError::System(errno)) => {
-                    log::error!("cannot pass a message to {}: {errno}", self.name());
-                    if let Descriptor::Of(session) = descriptor {
-                        lost.push(*session);
-                    }
-                }
-            }
-            rejected += usize::from(matches!(descriptor, Descriptor::Own(_)));
-            self.backlog.pop_front();
-        }
-        rejected
-    }
-
-    /// How long to wait before it is started again, given whether the server ends.
-    pub fn backoff(&mut self, by_its_own_doing: bool, is_stopping: bool) -> Duration {
-        if !by_its_own_doing {
-            return Duration::ZERO;
-        }
-        if self.started_at.elapsed() > RECOVERED {
-            self.deaths = 0;
-        }
-        self.deaths += 1;
-        let pause = backoff(self.deaths);
-        if is_stopping {
-            return pause.min(BACKOFF_MAX_AT_END);
-        }
-        self.crashes_on().map_or(pause, |gives_up| gives_up.pause)
-    }
-}
-
-fn backoff(deaths: u32) -> Duration {
-    let doublings = deaths.saturating_sub(1).min(16);
-    (BACKOFF_MIN * 2u32.pow(doublings)).min(BACKOFF_MAX)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use forkchat_common::endpoint::{Listener, Origin};
-
-    const FIRST: Slot = Slot::FIRST_WORKER;
-
-    fn children(workers: u16, own_workers: usize, rejected_max: usize) -> Children {
-        Children::new(&Slots { workers, own_workers }, rejected_max)
-    }
-
-    #[test]
-    fn the_pause_doubles_up_to_a_second() {
-        let millis: Vec<u128> =
-            [1, 2, 3, 7, 8, 1_000].map(|deaths| backoff(deaths).as_millis()).into();
-        assert_eq!(millis, [10, 20, 40, 640, 1_000, 1_000]);
-    }
-
-    #[test]
-    fn what_was_set_from_outside_is_dropped_when_processes_fail_under_it_in_a_row_and_not_before() {
-        let mut children = children(1, 0, 0);
-        let set = || Some(Box::new(Settings::default()));
-        let child = children.get(FIRST);
-        assert_eq!([(); 5].map(|()| child.count_failure()), [const { None }; 5], "nothing was set");
-        child.carried_over = set();
-        assert_eq!((child.count_failure(), child.count_failure()), (None, None));
-        // It lived long.
-        child.started_at -= 2 * RECOVERED;
-        assert_eq!(child.count_failure(), None);
-        child.started_at = Instant::now();
-        assert_eq!(
-            (child.count_failure(), child.count_failure(), child.count_failure()),
-            (None, set(), None)
-        );
-    }
-
-    #[test]
-    fn what_was_set_on_the_process_of_a_connection_ends_with_it() {
-        let mut children = children(1, 1, 0);
-        let slot = children.take_vacant().unwrap();
-        children.get(slot).carried_over = Some(Box::default());
-        children.vacate(slot);
-        assert_eq!((children.take_vacant(), children.carried_over(slot)), (Some(slot), None));
-    }
-
-    #[test]
-    fn a_connection_goes_to_the_least_loaded_that_runs() {
-        let mut children = children(3, 0, 0);
-        let mut connections = Connections::new(9, 4);
-        children.get(Slot::at(2)).pid = Some(Pid::from_raw(1));
-        children.get(Slot::at(3)).pid = Some(Pid::from_raw(1));
-        assert_eq!(children.least_loaded_worker(&connections), Slot::at(2));
-        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        connections.insert(super::super::connections::Connection::new(
-            socket.into(),
-            Origin { peer: ([127, 0, 0, 1], 1).into(), listener: Listener::default() },
-            Slot::at(2),
-        ));
-        assert_eq!(children.least_loaded_worker(&connections), Slot::at(3));
-    }
-
-    #[test]
-    fn as_many_wait_to_be_rejected_as_may_and_the_next_is_given_back() {
-        let mut children = children(1, 0, 2);
-        let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
-        let send = |children: &mut Children| {
-            children.send_with(FIRST, ToWorker::Reject { reason: String::new() }, socket()).is_ok()
-        };
-        assert_eq!([(); 3].map(|()| send(&mut children)), [true, true, false]);
-        let (ours, _theirs) = crate::ipc::queue::pair().unwrap();
-        children.get(FIRST).begin(Pid::from_raw(1), Some(ours));
-        children.pass_on(&Connections::new(1, 2));
-        assert!(!children.has_backlog() && send(&mut children));
-    }
-}
+mod tests;

@@ -3,34 +3,25 @@
 //! Only the supervisor accepts: with a listener in each worker, a worker's death would reset the
 //! connections that wait in its queue.
 
-use super::connections::Connection;
-use super::{LISTENER, StartError, Supervisor, readable};
-use crate::admission::{OPENINGS_PER_SECOND, cause};
-use crate::channel::ToWorker;
-use crate::models::Placement;
+use super::{LISTENER, StartError, readable};
 use crate::options::{Listen, Options};
-use crate::sys::socket::{report_local_address, send_at_once};
+use crate::sys::socket::report_local_address;
 use forkchat_common::address::AddressBlock;
-use forkchat_common::endpoint::{Listener, Origin, plain};
-use forkchat_common::event::Rejection;
+use forkchat_common::endpoint::{Listener, Origin};
 use forkchat_common::protocol;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
 const BACKLOG: i32 = 4_096;
-/// Connections that are accepted in one turn: the children are looked after in between.
-const ACCEPTS_PER_TURN: usize = 64;
 /// How long nothing is accepted when the system has no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// An address that goes on opening connections too fast is logged again after this.
-const REPORT_AGAIN: Duration = Duration::from_secs(600);
 /// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It
 /// doubles the number, to count its own structures. A set size keeps it from growing the buffers by
 /// itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would
@@ -56,17 +47,17 @@ const FREE_PORTS_TRIED: usize = 16;
 /// The listening sockets.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    tcp: Vec<Socket>,
+    pub tcp: Vec<Socket>,
     udp: Option<Socket>,
     /// A descriptor to give up when there is no other left, so that one who comes can be told.
-    reserve: Option<File>,
+    pub reserve: Option<File>,
     pause_end: Option<Instant>,
     /// The operator knows that nobody can be accepted; until one is.
-    is_trouble_told: bool,
+    pub is_trouble_told: bool,
     /// The same of those who can't have a process of their own.
-    is_fork_trouble_told: bool,
+    pub is_fork_trouble_told: bool,
     /// The address that was logged last for opening connections too fast, and when.
-    too_fast: Option<(AddressBlock, Instant)>,
+    pub too_fast: Option<(AddressBlock, Instant)>,
 }
 
 impl Listeners {
@@ -123,7 +114,7 @@ impl Listeners {
     }
 
     /// What the listener at this place among those for TCP is called in records.
-    fn tcp_listener(&self, index: usize) -> Listener {
+    pub fn tcp_listener(&self, index: usize) -> Listener {
         Listener { number: index as u16, protocol: protocol::Protocol::Line }
     }
 
@@ -138,7 +129,7 @@ impl Listeners {
     }
 
     /// Closes the reserved descriptor, and accepts one of the connections that wait.
-    fn accept_with_reserve(&mut self) -> Option<(Socket, Origin)> {
+    pub fn accept_with_reserve(&mut self) -> Option<(Socket, Origin)> {
         self.reserve = None;
         let accept = |(index, tcp): (usize, &Socket)| Some((index, tcp.accept().ok()?));
         let (index, (socket, from)) = self.tcp.iter().enumerate().find_map(accept)?;
@@ -148,7 +139,7 @@ impl Listeners {
 
     /// Stops listening for a moment: the connections that wait would wake us again and again for
     /// nothing.
-    fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
+    pub fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
         if !std::mem::replace(&mut self.is_trouble_told, true) {
             log::warn!("cannot accept connections: {why}; open connections are not affected");
         }
@@ -156,7 +147,7 @@ impl Listeners {
         self.watch_for(epoll, EpollFlags::empty());
     }
 
-    fn resume(&mut self, epoll: &Epoll) {
+    pub fn resume(&mut self, epoll: &Epoll) {
         if self.pause_end.take().is_some() {
             self.watch_for(epoll, EpollFlags::EPOLLIN);
         }
@@ -167,155 +158,6 @@ impl Listeners {
             // It was added when the server started.
             let _ = epoll.modify(tcp, &mut EpollEvent::new(events, LISTENER));
         }
-    }
-}
-
-impl Supervisor {
-    /// Accepts those who wait, and passes each to a worker or turns it away.
-    pub(super) fn accept(&mut self) {
-        self.listeners.resume(&self.epoll);
-        for index in 0..self.listeners.tcp.len() {
-            if !self.accept_at(index) {
-                return;
-            }
-        }
-    }
-
-    /// The same at one address. False if accepting pauses.
-    fn accept_at(&mut self, index: usize) -> bool {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(tcp) = self.listeners.tcp.get(index) else { return false };
-            match tcp.accept() {
-                Ok((socket, address)) => {
-                    self.listeners.is_trouble_told = false;
-                    match address.as_socket() {
-                        Some(peer) => {
-                            let listener = self.listeners.tcp_listener(index);
-                            self.admit(socket, Origin { peer: plain(peer), listener });
-                        }
-                        None => log::error!("closed a connection that has no address"),
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
-                    Some(libc::EMFILE | libc::ENFILE) => {
-                        self.accept_without_descriptors();
-                        return false;
-                    }
-                    _ => {
-                        self.listeners.pause(&self.epoll, &error);
-                        return false;
-                    }
-                },
-            }
-        }
-        true
-    }
-
-    fn admit(&mut self, socket: Socket, origin: Origin) {
-        let peer = origin.peer;
-        match self.admission.admit(peer.ip(), self.segment.clock.uptime()) {
-            Ok(()) => self.assign(socket, origin),
-            Err(refused) => {
-                if refused == Rejection::TooFast {
-                    self.report_too_fast(peer.ip());
-                }
-                self.reject(socket, origin, refused);
-            }
-        }
-    }
-
-    /// Logs an address that opens connections too fast, once in a while and once for each.
-    fn report_too_fast(&mut self, from: IpAddr) {
-        let (address, now) = (AddressBlock::of(from), Instant::now());
-        if self
-            .listeners
-            .too_fast
-            .is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN)
-        {
-            log::warn!(
-                "address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected"
-            );
-            self.listeners.too_fast = Some((address, now));
-        }
-    }
-
-    fn assign(&mut self, socket: Socket, origin: Origin) {
-        match self.work.model.placement {
-            Placement::Shared => self.pass_to_worker(socket, origin),
-            Placement::Own => self.fork_worker(socket, origin),
-        }
-    }
-
-    fn pass_to_worker(&mut self, socket: Socket, origin: Origin) {
-        let slot = self.children.least_loaded_worker(&self.connections);
-        // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
-        else {
-            return;
-        };
-        self.children.send_socket_of(slot, session, ToWorker::Serve { session, origin });
-        self.pass_on();
-    }
-
-    /// It is served by a process of its own, which begins as a successor does: with a connection of
-    /// which the log knows nothing.
-    fn fork_worker(&mut self, socket: Socket, origin: Origin) {
-        let peer = origin.peer;
-        let Some(slot) = self.children.take_vacant() else {
-            // Somebody has left, and the process is just ending.
-            self.admission.release(peer.ip());
-            return self.reject(socket, origin, Rejection::Full);
-        };
-        // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
-        else {
-            return;
-        };
-        match self.spawn(slot) {
-            Ok(()) => self.listeners.is_fork_trouble_told = false,
-            Err(error) => {
-                if !std::mem::replace(&mut self.listeners.is_fork_trouble_told, true) {
-                    log::warn!(
-                        "cannot fork a worker for a connection: {error}; open connections are not affected"
-                    );
-                }
-                self.children.vacate(slot);
-                if let Some(Connection { socket, .. }) = self.connections.remove(session) {
-                    self.admission.release(peer.ip());
-                    self.reject(socket.into(), origin, Rejection::NoProcess);
-                }
-            }
-        }
-    }
-
-    /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for
-    /// nobody.
-    fn reject(&mut self, socket: Socket, origin: Origin, why: Rejection) {
-        log::debug!("rejected a connection from {}: {}", origin.peer.ip(), cause(why));
-        let slot = self.children.least_loaded_worker(&self.connections);
-        let reason = origin.listener.protocol.rejection(why);
-        if let Err(socket) = self.children.send_with(
-            slot,
-            ToWorker::Reject { reason: reason.to_owned() },
-            socket.into(),
-        ) {
-            // As many wait for that as may. A fresh socket takes a line at once; a client that has
-            // sent something may miss it.
-            let _ = send_at_once(socket.as_fd(), reason.as_bytes());
-        }
-        self.pass_on();
-    }
-
-    /// Rejects one of the connections that wait, by means of the reserved descriptor.
-    fn accept_without_descriptors(&mut self) {
-        if let Some((socket, origin)) = self.listeners.accept_with_reserve() {
-            self.reject(socket, origin, Rejection::NoDescriptors);
-        }
-        // The rejected socket has been passed on, so its descriptor is free again.
-        self.listeners.reserve = reserve();
-        self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
     }
 }
 
@@ -475,6 +317,6 @@ fn udp_socket(address: SocketAddr, _: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn reserve() -> Option<File> {
+pub(super) fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }

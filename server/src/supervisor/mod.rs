@@ -7,13 +7,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `listeners` | the sockets it listens on, and accepting |
+//! | `listeners` | the sockets it listens on |
+//! | `accept` | accepting connections, and passing each to a worker |
 //! | `capacity` | how many connections the machine has room for |
 //! | `budget` | what the memory is divided into |
 //! | `in_mib` | numbers of bytes in words |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `kinds` | the kinds of processes: what differs between them |
-//! | `children` | the table of processes: what runs in which slot |
+//! | `children`, `child` | the table of processes: what runs in which slot; one slot |
 //! | `spawn` | forking a child into a slot |
 //! | `start`, `start_error` | making what is shared; why it can't start |
 //! | `starting` | waiting until all are ready |
@@ -33,10 +34,12 @@
 //! One turn of its loop: wait; read the signals; read the workers' messages; accept; reap; restart;
 //! watch; send the messages that did not fit before.
 
+mod accept;
 mod blame;
 mod budget;
 mod capacity;
 mod carried_over;
+mod child;
 mod children;
 mod connections;
 mod control_groups;
@@ -68,7 +71,8 @@ use crate::segment::Segment;
 use crate::sys::signals::ignore_signal;
 use blame::Blame;
 use caps::{CapSet, Capability, has_cap};
-use children::{Children, Fault};
+use child::Fault;
+use children::Children;
 use connections::Connections;
 use cpu_use::CpuUse;
 use forkchat_common::ids::{SessionId, Slot};

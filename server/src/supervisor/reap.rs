@@ -1,7 +1,7 @@
 //! Reaping: every death is noticed, reported, and answered.
 
 use super::carried_over::{FAILURES_MAX, Settings};
-use super::children::Fault;
+use super::child::Fault;
 use super::kinds::{Ends, FINISHED};
 use super::{Stage, Supervisor};
 use crate::ipc::process::End;
