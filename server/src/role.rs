@@ -5,7 +5,7 @@ use crate::log_output;
 
 /// Gives this process its role. A panic in any of its threads ends it from now on: half a process
 /// is worse than none.
-pub fn take_on(role: &str) {
+pub fn set(role: &str) {
     crate::sys::process::set_name(role);
     log_output::set_role(role);
     std::panic::set_hook(Box::new(|panic| {

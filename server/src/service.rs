@@ -41,7 +41,7 @@ pub const EXIT_UNKNOWN: i32 = 4;
 /// without it if that fails.
 pub fn serve(options: Options) -> i32 {
     let _held = options.data_dir().and_then(|data_dir| {
-        make(&data_dir).ok()?;
+        create_data_dir(&data_dir).ok()?;
         // Relative to where it is now, which stays.
         PidFile::take_in_foreground(&data_dir.join(PID_FILE)).ok()
     });
@@ -90,7 +90,7 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
     serving.data_dir = serving.data_dir().map(|data_dir| absolute(&data_dir).unwrap_or(data_dir));
     if options.pid_file.is_none() || options.log.is_none() {
         // As the journal makes it.
-        let made = serving.data_dir.as_deref().map_or(Ok(()), make);
+        let made = serving.data_dir.as_deref().map_or(Ok(()), create_data_dir);
         if let (Err(error), Some(data_dir)) = (made, &serving.data_dir) {
             let data_dir = data_dir.display();
             return fail(
@@ -126,7 +126,7 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         }
         // A server that was stopped before it was ready has ended as it should, and there is none.
         Err(StartError::Failed { code, text }) => fail(text, code.max(EXIT_FAILED)),
-        Err(error @ StartError::Silent) => {
+        Err(error @ StartError::NoReport) => {
             fail(format_args!("{error}; see the log output in {}", log.display()), EXIT_FAILED)
         }
         Err(error @ StartError::System(..)) => fail(error, EXIT_FAILED),
@@ -136,8 +136,8 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
 /// Stops the server in the background, if one is running. Returns the exit code when it has ended.
 pub fn stop(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
-    match stop_one(&pid_file, options) {
-        Ok(Stopped::Nobody) => fail(
+    match stop_and_print(&pid_file, options) {
+        Ok(Stopped::NotRunning) => fail(
             format_args!("no server is running with the pid file {}", pid_file.display()),
             EXIT_DONE,
         ),
@@ -150,18 +150,18 @@ pub fn stop(options: &ServiceOptions) -> i32 {
 /// code when that is ready or has failed.
 pub fn restart(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
-    match stop_one(&pid_file, options) {
+    match stop_and_print(&pid_file, options) {
         Ok(Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
         Ok(_) => start_unless_running(options, "another command has just started it"),
     }
 }
 
 /// Stops the server and prints the result, except if none was running.
-fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
+fn stop_and_print(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
     let patience = Duration::from_secs(options.serving.grace.into()) + MARGIN;
     let stopped = daemon::stop(pid_file, patience);
     match &stopped {
-        Ok(Stopped::Nobody) => {}
+        Ok(Stopped::NotRunning) => {}
         Ok(Stopped::InForeground(pid)) => _ = fail(in_foreground(*pid, pid_file), EXIT_FAILED),
         Ok(Stopped::Ended(pid)) => _ = done(format_args!("stopped pid {pid}")),
         Ok(Stopped::Killed(pid)) => {
@@ -202,7 +202,7 @@ fn in_foreground(pid: Pid, pid_file: &Path) -> String {
 }
 
 /// Makes the data directory, as the journal does.
-fn make(data_dir: &Path) -> io::Result<()> {
+fn create_data_dir(data_dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 

@@ -51,8 +51,8 @@ const UMASK: Mode = Mode::from_bits_truncate(0o077);
 /// The exit code of a daemon that couldn't begin.
 const EXIT_FAILED: i32 = 1;
 /// How long one that was killed may take to be gone, and its children with it.
-const GONE: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Where a daemon's files are. Relative paths are taken from the starter's working directory.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ pub enum StartError {
         text: String,
     },
     /// It ended without a word.
-    Silent,
+    NoReport,
     /// Something that the system refused.
     System(&'static str, io::Error),
 }
@@ -93,7 +93,7 @@ pub enum StartError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// There was none.
-    Nobody,
+    NotRunning,
     /// It ended, as it was asked to.
     Ended(Pid),
     /// It did not end in time, and was killed.
@@ -140,7 +140,7 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
         Ok(Report::Serving(pid)) => Ok(Pid::from_raw(pid)),
         Ok(Report::Running(pid)) => Err(StartError::Running(Pid::from_raw(pid))),
         Ok(Report::Failed(code, text)) => Err(StartError::Failed { code, text }),
-        Err(_) => Err(StartError::Silent),
+        Err(_) => Err(StartError::NoReport),
     }
 }
 
@@ -154,11 +154,11 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
 /// # Errors
 /// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
 pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
-    let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
+    let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::NotRunning) };
     if holder.is_in_foreground() {
         return Ok(Stopped::InForeground(holder.pid));
     }
-    if holder.is_first_to_ask() {
+    if holder.claim_stop_request() {
         holder.signal(Signal::SIGTERM)?;
     }
     let Holder { pid, group, .. } = holder;
@@ -166,8 +166,8 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
         return Ok(Stopped::Ended(pid));
     }
     holder.signal(Signal::SIGKILL)?;
-    let deadline = Instant::now() + GONE;
-    if !holder.wait(GONE)? {
+    let deadline = Instant::now() + KILL_TIMEOUT;
+    if !holder.wait(KILL_TIMEOUT)? {
         return Err(io::Error::other(format!(
             "pid {pid} was killed but has not ended yet, since the kernel still works for it"
         )));
@@ -175,7 +175,7 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
     // It could wait for no child. Those that die with it do so a moment later, and may hold a port
     // until then that the next one wants.
     while killpg(group, None) != Err(Errno::ESRCH) && Instant::now() < deadline {
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(Stopped::Killed(pid))
 }
@@ -205,7 +205,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Running(pid) => write!(f, "a server already runs, as pid {pid}"),
             StartError::Failed { text, .. } => f.write_str(text),
-            StartError::Silent => f.write_str("it ended before it was ready"),
+            StartError::NoReport => f.write_str("it ended before it was ready"),
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

@@ -41,19 +41,19 @@ use std::time::{Duration, Instant};
 const TRIES_MAX: usize = 100;
 
 /// One that was killed is given so long to be gone.
-const ENDING_MAX: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const ENDING_TIMEOUT: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Which byte of the file is locked by which process: the holder, the one that has asked it to
 /// stop, the one that removes the file, and a holder in the foreground once more.
-const HOLDS: libc::off_t = 0;
-const ASKS: libc::off_t = 1;
-const REMOVES: libc::off_t = 2;
-const IN_FOREGROUND: libc::off_t = 3;
+const HOLDER_BYTE: libc::off_t = 0;
+const STOP_REQUEST_BYTE: libc::off_t = 1;
+const REMOVAL_BYTE: libc::off_t = 2;
+const FOREGROUND_BYTE: libc::off_t = 3;
 
 /// How long the removal of the file is waited for. On a file system that is frozen it takes until
 /// that is thawed.
-const REMOVED: Duration = Duration::from_millis(500);
+const REMOVAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A file longer than this never was a pid file. It isn't emptied, whatever it is.
 const BYTES_MAX: u64 = 64;
@@ -95,7 +95,7 @@ impl PidFile {
     /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten)
     /// and fcntl(2).
     pub fn take(path: &Path) -> Result<PidFile, TakeError> {
-        PidFile::take_as(path, &[HOLDS])
+        PidFile::take_as(path, &[HOLDER_BYTE])
     }
 
     /// The same for a process that is no daemon: a terminal, a service manager or a program waits
@@ -105,7 +105,7 @@ impl PidFile {
     /// As with [`PidFile::take`].
     pub fn take_in_foreground(path: &Path) -> Result<PidFile, TakeError> {
         // In this order, so that it never is a holder that seems to be a daemon.
-        PidFile::take_as(path, &[IN_FOREGROUND, HOLDS])
+        PidFile::take_as(path, &[FOREGROUND_BYTE, HOLDER_BYTE])
     }
 
     /// Tries again for a moment while the holder is ending: one that was killed has the file until
@@ -114,8 +114,8 @@ impl PidFile {
         let start = Instant::now();
         loop {
             match PidFile::try_take(path, bytes) {
-                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_MAX => {
-                    std::thread::sleep(LOOK_AGAIN)
+                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_TIMEOUT => {
+                    std::thread::sleep(POLL_INTERVAL)
                 }
                 taken => return taken,
             }
@@ -139,9 +139,9 @@ impl PidFile {
                 .try_for_each(|&byte| fcntl(&file, FcntlArg::F_SETLK(&lock_of(byte))).map(drop))
             {
                 // The one who had it before is about to remove it.
-                Ok(_) if is_locked(&file, REMOVES)? => {
+                Ok(_) if is_locked(&file, REMOVAL_BYTE)? => {
                     drop(file);
-                    std::thread::sleep(LOOK_AGAIN);
+                    std::thread::sleep(POLL_INTERVAL);
                 }
                 Ok(_) if is_at(&file, path) => {
                     let found = file.metadata()?;
@@ -156,7 +156,7 @@ impl PidFile {
                 Ok(_) => {}
                 Err(Errno::EAGAIN | Errno::EACCES) => {
                     // Otherwise it has just ended.
-                    if let Some(pid) = locked_by(&file, HOLDS)? {
+                    if let Some(pid) = locked_by(&file, HOLDER_BYTE)? {
                         return Err(TakeError::Held(pid));
                     }
                 }
@@ -179,8 +179,8 @@ impl PidFile {
     /// A process that locks the file from now on sees that it is being removed, and waits. A
     /// process that locked it before is seen here.
     fn remove_for(&self, holder: Pid) -> io::Result<()> {
-        fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVES)))?;
-        if locked_by(&self.file, HOLDS)?.is_none_or(|now| now == holder) {
+        fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVAL_BYTE)))?;
+        if locked_by(&self.file, HOLDER_BYTE)?.is_none_or(|now| now == holder) {
             self.remove();
         }
         Ok(())
@@ -200,7 +200,7 @@ impl Drop for PidFile {
             i32::from(self.remove_for(holder).is_err())
         });
         match removing {
-            Ok(child) => reap_within(child, REMOVED),
+            Ok(child) => reap_within(child, REMOVAL_TIMEOUT),
             // No process, or this one has other threads.
             Err(_) => self.remove(),
         }
@@ -227,7 +227,7 @@ impl Holder {
             Err(error) => return Err(error),
         };
         for _ in 0..TRIES_MAX {
-            let Some(pid) = locked_by(&file, HOLDS)? else { return Ok(None) };
+            let Some(pid) = locked_by(&file, HOLDER_BYTE)? else { return Ok(None) };
             let (watch, group) = match (EndWatch::of(pid), getpgid(Some(pid))) {
                 (Ok(watch), Ok(group)) => (watch, group),
                 (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
@@ -235,7 +235,7 @@ impl Holder {
             };
             // It had the lock before and has it still, so it lived in between, and the pid was
             // nobody else's.
-            if locked_by(&file, HOLDS)? != Some(pid) {
+            if locked_by(&file, HOLDER_BYTE)? != Some(pid) {
                 continue;
             }
             if has_a_number(&file)? {
@@ -243,9 +243,9 @@ impl Holder {
             }
             // It is about to write it; or it is somebody's database, and whoever has that locked is
             // none of ours.
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        let why = match locked_by(&file, HOLDS)? {
+        let why = match locked_by(&file, HOLDER_BYTE)? {
             Some(pid) if !has_a_number(&file)? => io::Error::other(format!(
                 "it is not a pid file, although pid {pid} holds a lock on it"
             )),
@@ -256,7 +256,7 @@ impl Holder {
 
     /// Whether it runs in the foreground.
     pub fn is_in_foreground(&self) -> bool {
-        locked_by(&self.file, IN_FOREGROUND).is_ok_and(|pid| pid == Some(self.pid))
+        locked_by(&self.file, FOREGROUND_BYTE).is_ok_and(|pid| pid == Some(self.pid))
     }
 
     /// Sends it a signal, unless it has ended.
@@ -265,7 +265,7 @@ impl Holder {
     /// `EPERM` if it is another user's.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // Its number alone may be another's by now. While it has the lock it lives.
-        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDS)? != Some(pid))
+        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDER_BYTE)? != Some(pid))
         {
             return Ok(());
         }
@@ -283,9 +283,9 @@ impl Holder {
     /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time
     /// insists, and that is for people to decide. From then on this process is the one who has
     /// asked, as long as this exists.
-    pub fn is_first_to_ask(&self) -> bool {
+    pub fn claim_stop_request(&self) -> bool {
         !matches!(
-            fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(ASKS))),
+            fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(STOP_REQUEST_BYTE))),
             Err(Errno::EAGAIN | Errno::EACCES)
         )
     }

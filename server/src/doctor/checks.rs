@@ -1,6 +1,6 @@
 //! The checks, a row each, and the guarantees that rest on them.
 
-use super::{Failure, beginnings, calls, connections, processes};
+use super::{Failure, calls, connections, processes, startup};
 use std::fmt;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ pub struct Check {
     /// What it is called.
     pub name: &'static str,
     /// What the kernel does if it holds.
-    pub law: &'static str,
+    pub requirement: &'static str,
     /// What happens if it doesn't.
     pub without_it: &'static str,
     /// Which of forkchat's guarantees rest on it.
@@ -75,7 +75,7 @@ impl fmt::Display for Guarantee {
 pub const CHECKS: [Check; 18] = [
     Check {
         name: "clients' calls",
-        law: "futex, accept4, recvfrom, sendto, recvmsg and sendmsg are allowed",
+        requirement: "futex, accept4, recvfrom, sendto, recvmsg and sendmsg are allowed",
         without_it: "no client is served, and the server doesn't start",
         guarantees: &[Guarantee::Service, Guarantee::Connections],
         at_start: AtStart::Needed,
@@ -83,7 +83,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "waiting for an end",
-        law: "a process waits for the end of its children (wait4)",
+        requirement: "a process waits for the end of its children (wait4)",
         without_it: "no process that died is replaced, and the server doesn't start",
         guarantees: &[Guarantee::Service, Guarantee::Connections],
         at_start: AtStart::Needed,
@@ -91,7 +91,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "killing",
-        law: "a process kills its children (kill)",
+        requirement: "a process kills its children (kill)",
         without_it: "no process that hangs is replaced",
         guarantees: &[Guarantee::Service, Guarantee::Connections],
         at_start: AtStart::Warned,
@@ -99,31 +99,31 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "threads",
-        law: "a child starts threads (clone3 or clone)",
+        requirement: "a child starts threads (clone3 or clone)",
         without_it: "no worker can begin",
         guarantees: &[Guarantee::Service],
         at_start: AtStart::Untried,
-        run: beginnings::threads,
+        run: startup::threads,
     },
     Check {
         name: "waiting",
-        law: "epoll waits for an eventfd, and for no longer than it is to",
+        requirement: "epoll waits for an eventfd, and for no longer than it is to",
         without_it: "no worker can begin",
         guarantees: &[Guarantee::Service],
         at_start: AtStart::Untried,
-        run: beginnings::waiting,
+        run: startup::waiting,
     },
     Check {
         name: "signals",
-        law: "a signalfd delivers a blocked signal",
+        requirement: "a signalfd delivers a blocked signal",
         without_it: "the supervisor can't begin",
         guarantees: &[Guarantee::Service],
         at_start: AtStart::Untried,
-        run: beginnings::signals,
+        run: startup::signals,
     },
     Check {
         name: "own descriptors",
-        law: "a child has the descriptors that it was given, and no other",
+        requirement: "a child has the descriptors that it was given, and no other",
         without_it: "no child can begin",
         guarantees: &[Guarantee::Service],
         at_start: AtStart::Untried,
@@ -131,7 +131,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "input position",
-        law: "TCP_INFO and SIOCINQ tell what a dead worker had taken",
+        requirement: "TCP_INFO and SIOCINQ tell what a dead worker had taken",
         without_it: "after a worker's death a line may be lost or said twice",
         guarantees: &[Guarantee::Connections],
         at_start: AtStart::Warned,
@@ -139,7 +139,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "output position",
-        law: "TCP_INFO and SIOCOUTQ tell what a dead worker had written",
+        requirement: "TCP_INFO and SIOCOUTQ tell what a dead worker had written",
         without_it: "after a worker's death a client may miss output or get it twice",
         guarantees: &[Guarantee::Connections],
         at_start: AtStart::Warned,
@@ -147,7 +147,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "peek and consume",
-        law: "MSG_PEEK leaves input where it is, MSG_TRUNC takes it without a copy",
+        requirement: "MSG_PEEK leaves input where it is, MSG_TRUNC takes it without a copy",
         without_it: "a line that a worker had read when it died may be lost",
         guarantees: &[Guarantee::Connections],
         at_start: AtStart::Warned,
@@ -155,7 +155,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "urgent data",
-        law: "SO_OOBINLINE makes urgent bytes a part of the stream",
+        requirement: "SO_OOBINLINE makes urgent bytes a part of the stream",
         without_it: "urgent data, as in Telnet's Synch, makes the input position wrong",
         guarantees: &[Guarantee::Connections],
         at_start: AtStart::Warned,
@@ -163,7 +163,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "low-water mark",
-        law: "SO_RCVLOWAT holds back readiness until there is enough, or the end",
+        requirement: "SO_RCVLOWAT holds back readiness until there is enough, or the end",
         without_it: "an unfinished line costs CPU time, or stays unheard",
         guarantees: &[Guarantee::UnfinishedLines],
         at_start: AtStart::Warned,
@@ -171,7 +171,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "second holder",
-        law: "a connection outlives the process that served it while another holds it",
+        requirement: "a connection outlives the process that served it while another holds it",
         without_it: "a worker's death ends its connections, or leaves them unusable",
         guarantees: &[Guarantee::Connections],
         at_start: AtStart::Untried,
@@ -179,7 +179,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "descriptor passing",
-        law: "a message carries a descriptor to another process",
+        requirement: "a message carries a descriptor to another process",
         without_it: "no worker gets a connection",
         guarantees: &[Guarantee::Service, Guarantee::Connections],
         at_start: AtStart::Untried,
@@ -187,7 +187,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "robust mutex",
-        law: "the lock of a killed process goes to the next, who is told",
+        requirement: "the lock of a killed process goes to the next, who is told",
         without_it: "a death under the log's lock stops every process",
         guarantees: &[Guarantee::Log],
         at_start: AtStart::Untried,
@@ -195,15 +195,15 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "robust list",
-        law: "the kernel knows which locks a thread holds (set_robust_list)",
+        requirement: "the kernel knows which locks a thread holds (set_robust_list)",
         without_it: "a death under the log's lock stops every process",
         guarantees: &[Guarantee::Log],
         at_start: AtStart::Warned,
-        run: beginnings::robust_list,
+        run: startup::robust_list,
     },
     Check {
         name: "shared memory",
-        law: "what a process wrote to shared memory is there for the others, also after its death",
+        requirement: "what a process wrote to shared memory is there for the others, also after its death",
         without_it: "the processes have no log in common",
         guarantees: &[Guarantee::Service, Guarantee::Log],
         at_start: AtStart::Untried,
@@ -211,7 +211,7 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "parent-death signal",
-        law: "a process is killed when its parent is",
+        requirement: "a process is killed when its parent is",
         without_it: "workers are left over when the supervisor is killed",
         guarantees: &[Guarantee::NoOrphans],
         at_start: AtStart::Untried,

@@ -12,14 +12,14 @@
 //! | `checks` | the table of checks, and the guarantees |
 //! | `calls` | the system calls that have no replacement |
 //! | `connections` | one connection: positions, peeking, urgent data, readiness |
-//! | `beginnings` | what each process needs at its start: threads, waiting, signals, its own descriptors |
+//! | `startup` | what each process needs at its start: threads, waiting, signals, its own descriptors |
 //! | `processes` | several processes: what a death leaves behind, and what they can pass to each other |
 
-mod beginnings;
 mod calls;
 mod checks;
 mod connections;
 mod processes;
+mod startup;
 
 pub use checks::{AtStart, CHECKS, Check, Guarantee};
 
@@ -160,7 +160,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.kernel)?;
         for (check, result) in &self.results {
             match result {
-                Ok(()) => writeln!(f, "ok   {:<20} {}", check.name, check.law)?,
+                Ok(()) => writeln!(f, "ok   {:<20} {}", check.name, check.requirement)?,
                 Err(failure) => {
                     writeln!(f, "FAIL {}: {failure}; without it: {}", check.name, check.without_it)?
                 }

@@ -15,14 +15,14 @@ use zerocopy::FromBytes;
 
 /// When standard error can't be written (a full disk, a pipe without a reader), it is tried again
 /// after this.
-const AGAIN_MILLIS: u16 = 500;
+const RETRY_MILLIS: u16 = 500;
 
 /// What was read from the pipe and not written yet.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
-pub(super) struct InHand {
+pub(super) struct Pending {
     /// Not 0 from before a piece is taken from the pipe until it is written.
-    is_at_work: AtomicU64,
+    is_busy: AtomicU64,
     /// Bytes that were read.
     length: AtomicU64,
     /// Of these, the first that were written.
@@ -30,15 +30,15 @@ pub(super) struct InHand {
     bytes: [AtomicU8; PIPE_BUF],
 }
 
-impl InHand {
+impl Pending {
     /// Whether nothing was taken from the pipe that isn't written. Asked after the pipe was found
     /// empty.
     pub fn is_empty(&self) -> bool {
-        self.is_at_work.load(Ordering::SeqCst) == 0 && self.length.load(Ordering::SeqCst) == 0
+        self.is_busy.load(Ordering::SeqCst) == 0 && self.length.load(Ordering::SeqCst) == 0
     }
 
-    fn set_at_work(&self, is_at_work: bool) {
-        self.is_at_work.store(is_at_work.into(), Ordering::SeqCst);
+    fn set_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy.into(), Ordering::SeqCst);
     }
 
     fn put(&self, bytes: &[u8]) {
@@ -66,26 +66,26 @@ impl InHand {
 /// Copies from the pipe to standard error until no process has the pipe's write end any more, and
 /// everything is written or cannot be. One process at a time.
 pub fn drain(mut pipe: PipeReader) {
-    let Some(Shared { in_hand, is_end_expected, .. }) = SHARED.get() else { return };
-    copy(&mut pipe, in_hand);
+    let Some(Shared { pending, is_end_expected, .. }) = SHARED.get() else { return };
+    copy(&mut pipe, pending);
     // It can't do that itself.
     if is_end_expected.load(Ordering::Relaxed) == 0 {
         log::error!("the supervisor has crashed or was killed; the server has ended with it");
     }
     // Nothing is left, or what is left can't be written: nobody waits for it.
-    in_hand.clear();
-    in_hand.set_at_work(false);
+    pending.clear();
+    pending.set_busy(false);
 }
 
-fn copy(pipe: &mut PipeReader, in_hand: &InHand) {
+fn copy(pipe: &mut PipeReader, pending: &Pending) {
     let mut piece = [0; PIPE_BUF];
-    while write_out(in_hand, pipe) {
-        in_hand.set_at_work(false);
+    while write_out(pending, pipe) {
+        pending.set_busy(false);
         let _ = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
-        in_hand.set_at_work(true);
+        pending.set_busy(true);
         match pipe.read(&mut piece) {
             Ok(0) => return,
-            Ok(length) => in_hand.put(&piece[..length]),
+            Ok(length) => pending.put(&piece[..length]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
@@ -93,16 +93,16 @@ fn copy(pipe: &mut PipeReader, in_hand: &InHand) {
 }
 
 /// False if it can't be written and no process is left that could log more.
-fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
+fn write_out(pending: &Pending, pipe: &PipeReader) -> bool {
     let stderr = io::stderr();
     loop {
-        let rest = in_hand.rest();
+        let rest = pending.rest();
         if rest.is_empty() {
-            in_hand.clear();
+            pending.clear();
             return true;
         }
         match write(&stderr, &rest) {
-            Ok(length) => in_hand.advance(length),
+            Ok(length) => pending.advance(length),
             Err(Errno::EINTR) => {}
             // Another program that has it open too made it non-blocking.
             Err(Errno::EAGAIN) => {
@@ -140,7 +140,7 @@ pub(super) fn write_out_at_the_end(pipe: &PipeReader, patience_millis: u16) {
 /// Waits a moment. Whether meanwhile no process has the pipe's write end any more.
 fn is_abandoned(pipe: &PipeReader) -> bool {
     let mut hang_up = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
-    poll(&mut hang_up, PollTimeout::from(AGAIN_MILLIS)).is_ok_and(|found| found > 0)
+    poll(&mut hang_up, PollTimeout::from(RETRY_MILLIS)).is_ok_and(|found| found > 0)
 }
 
 /// Whether something can be read from a pipe now.

@@ -30,7 +30,7 @@ mod drain;
 pub use drain::drain;
 
 use crate::sys::memory::map_shared;
-use drain::InHand;
+use drain::Pending;
 use log::{Level, LevelFilter};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -66,7 +66,7 @@ struct Shared {
     dropped: AtomicU64,
     /// Not 0 once the end of the last process that logs is no surprise.
     is_end_expected: AtomicU64,
-    in_hand: InHand,
+    pending: Pending,
 }
 
 /// Receives what is logged as an error, besides the log output.
@@ -241,7 +241,7 @@ impl LogPipe {
     pub fn is_empty(&self) -> bool {
         // The pipe first: what leaves it is in hand by then.
         !drain::has_bytes(self.reader.as_fd())
-            && SHARED.get().is_none_or(|shared| shared.in_hand.is_empty())
+            && SHARED.get().is_none_or(|shared| shared.pending.is_empty())
     }
 }
 

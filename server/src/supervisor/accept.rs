@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use super::connections::Connection;
-use super::listeners::reserve;
+use super::listeners::open_reserve;
 use crate::admission::{OPENINGS_PER_SECOND, cause};
 use crate::channel::ToWorker;
 use crate::models::Placement;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// Connections that are accepted in one turn: the children are looked after in between.
 const ACCEPTS_PER_TURN: usize = 64;
 /// An address that goes on opening connections too fast is logged again after this.
-const REPORT_AGAIN: Duration = Duration::from_secs(600);
+const TOO_FAST_LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Supervisor {
     /// Accepts those who wait, and passes each to a worker or turns it away.
@@ -38,7 +38,7 @@ impl Supervisor {
             let Some(tcp) = self.listeners.tcp.get(index) else { return false };
             match tcp.accept() {
                 Ok((socket, address)) => {
-                    self.listeners.is_trouble_told = false;
+                    self.listeners.is_accept_failure_logged = false;
                     match address.as_socket() {
                         Some(peer) => {
                             let listener = self.listeners.tcp_listener(index);
@@ -70,7 +70,7 @@ impl Supervisor {
             Ok(()) => self.assign(socket, origin),
             Err(refused) => {
                 if refused == Rejection::TooFast {
-                    self.report_too_fast(peer.ip());
+                    self.log_too_fast(peer.ip());
                 }
                 self.reject(socket, origin, refused);
             }
@@ -78,13 +78,11 @@ impl Supervisor {
     }
 
     /// Logs an address that opens connections too fast, once in a while and once for each.
-    fn report_too_fast(&mut self, from: IpAddr) {
+    fn log_too_fast(&mut self, from: IpAddr) {
         let (address, now) = (AddressBlock::of(from), Instant::now());
-        if self
-            .listeners
-            .too_fast
-            .is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN)
-        {
+        if self.listeners.too_fast.is_none_or(|(last, at)| {
+            last != address || now.duration_since(at) > TOO_FAST_LOG_INTERVAL
+        }) {
             log::warn!(
                 "address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected"
             );
@@ -106,8 +104,8 @@ impl Supervisor {
         else {
             return;
         };
-        self.children.send_socket_of(slot, session, ToWorker::Serve { session, origin });
-        self.pass_on();
+        self.children.queue_session(slot, session, ToWorker::Serve { session, origin });
+        self.send_backlog();
     }
 
     /// It is served by a process of its own, which begins as a successor does: with a connection of
@@ -125,9 +123,9 @@ impl Supervisor {
             return;
         };
         match self.spawn(slot) {
-            Ok(()) => self.listeners.is_fork_trouble_told = false,
+            Ok(()) => self.listeners.is_fork_failure_logged = false,
             Err(error) => {
-                if !std::mem::replace(&mut self.listeners.is_fork_trouble_told, true) {
+                if !std::mem::replace(&mut self.listeners.is_fork_failure_logged, true) {
                     log::warn!(
                         "cannot fork a worker for a connection: {error}; open connections are not affected"
                     );
@@ -147,7 +145,7 @@ impl Supervisor {
         log::debug!("rejected a connection from {}: {}", origin.peer.ip(), cause(why));
         let slot = self.children.least_loaded_worker(&self.connections);
         let reason = origin.listener.protocol.rejection(why);
-        if let Err(socket) = self.children.send_with(
+        if let Err(socket) = self.children.queue_rejection(
             slot,
             ToWorker::Reject { reason: reason.to_owned() },
             socket.into(),
@@ -156,7 +154,7 @@ impl Supervisor {
             // sent something may miss it.
             let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         }
-        self.pass_on();
+        self.send_backlog();
     }
 
     /// Rejects one of the connections that wait, by means of the reserved descriptor.
@@ -165,7 +163,7 @@ impl Supervisor {
             self.reject(socket, origin, Rejection::NoDescriptors);
         }
         // The rejected socket has been passed on, so its descriptor is free again.
-        self.listeners.reserve = reserve();
+        self.listeners.reserve = open_reserve();
         self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Blame {
 
 impl Blame {
     /// The process in a slot died by its own doing. Returns what was quarantined for that.
-    pub fn count_death(&mut self, segment: &Segment, slot: Slot) -> Vec<Place> {
+    pub fn count_crash(&mut self, segment: &Segment, slot: Slot) -> Vec<Place> {
         let mut quarantined = Vec::new();
         // Which of its threads it was is not known from outside. An innocent one is hardly twice at
         // the same place.
@@ -27,7 +27,7 @@ impl Blame {
             if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
                 self.places.remove(first);
                 let place = segment.quarantine.add(place);
-                tell(place);
+                log_quarantined(place);
                 quarantined.push(place);
             } else {
                 self.places.push_back(place);
@@ -39,7 +39,7 @@ impl Blame {
     }
 }
 
-fn tell(quarantined: Place) {
+fn log_quarantined(quarantined: Place) {
     match quarantined {
         Place::Input { session, offset } => {
             log::error!(
@@ -87,12 +87,12 @@ mod tests {
         });
         let mut blame = Blame::default();
         let quarantined: Vec<usize> =
-            (0..SLOTS).map(|slot| blame.count_death(segment, Slot::at(slot)).len()).collect();
+            (0..SLOTS).map(|slot| blame.count_crash(segment, Slot::at(slot)).len()).collect();
         assert_eq!(quarantined, [0, 1, 0, 0, 0, 0, 0, 0]);
         (0..2).for_each(|slot| {
             segment.quarantine.enter(Slot::at(slot), Thread::Send, at(Treatment::Mute))
         });
-        (0..SLOTS).for_each(|slot| drop(blame.count_death(segment, Slot::at(slot))));
+        (0..SLOTS).for_each(|slot| drop(blame.count_crash(segment, Slot::at(slot))));
         assert_eq!(
             (
                 segment.quarantine.treatment(record),

@@ -165,7 +165,7 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     let (connections, bound) = match wanted.connections {
         Some(connections) => (connections, None),
         None => {
-            let most = most(wanted.allowed, |connections| {
+            let most = largest_fitting(wanted.allowed, |connections| {
                 careful(ring, connections).exceeded(limits).is_none()
             });
             (
@@ -222,7 +222,7 @@ fn with_backlog(ring: u64) -> u64 {
 
 /// The largest number up to `max` for which `fits` holds; it holds for every smaller number then,
 /// too. 0 if for none.
-fn most(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
+fn largest_fitting(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
     let (mut fitting, mut too_many) = (0, max + 1);
     while fitting + 1 < too_many {
         let middle = fitting.midpoint(too_many);
@@ -256,7 +256,7 @@ impl Plan<'_> {
             let plan = Plan { whole: usable(&limit, Case::Careful), ..*self };
             plan.needs(limit.what) > usable(&limit, self.case)
         };
-        let needs = (most(u64::MAX / MIB / 2, is_too_low) + 1) * MIB;
+        let needs = (largest_fitting(u64::MAX / MIB / 2, is_too_low) + 1) * MIB;
         TooLittleMemory {
             ring: self.ring,
             connections: self.connections,

@@ -109,7 +109,7 @@ impl Settings {
 
     /// What of these was set from outside: what differs from all that the supervisor may have
     /// given. `None` if nothing was.
-    pub fn apart_from(self, given: [&Settings; 2]) -> Option<Settings> {
+    pub fn differing_from(self, given: [&Settings; 2]) -> Option<Settings> {
         fn apart<T: PartialEq>(had: Option<T>, given: [&Option<T>; 2]) -> Option<T> {
             had.filter(|had| {
                 given.iter().all(|given| given.as_ref().is_some_and(|given| given != had))
@@ -131,7 +131,7 @@ impl Settings {
     }
 
     /// Whether they may make a process fail that is in order: it can't have what it needs.
-    pub fn may_fail_it(&self) -> bool {
+    pub fn may_cause_failure(&self) -> bool {
         self.group.is_some() || self.limits.iter().any(Option::is_some)
     }
 
@@ -142,8 +142,8 @@ impl Settings {
 
     /// Takes them on: in the child, before it has a second thread. It serves without what it can't
     /// have, and says so.
-    pub fn take_on_in_child(&self) {
-        let mut taken_on = self.clone();
+    pub fn apply_in_child(&self) {
+        let mut applied = self.clone();
         if let Some(group) = &self.group
             && let Err(error) = control_groups::join(group)
         {
@@ -152,7 +152,7 @@ impl Settings {
                 &error,
                 "move it there again, or let the server's user write to cgroup.procs there",
             );
-            taken_on.group = None;
+            applied.group = None;
         }
         if let Some(value) = self.oom_score_adj
             && let Err(error) = oom::set(value)
@@ -162,7 +162,7 @@ impl Settings {
                 &error,
                 "set it again (choom), or give the server CAP_SYS_RESOURCE",
             );
-            taken_on.oom_score_adj = None;
+            applied.oom_score_adj = None;
         }
         // Before the nice value: what isn't idle any more may need the right to the nice value that
         // it has.
@@ -172,7 +172,7 @@ impl Settings {
                 log::warn!(
                     "policy {name}, which was set from outside on its predecessor, is not applied; --sched {name} gives real time"
                 );
-                taken_on.policy = None;
+                applied.policy = None;
             }
             Some(policy) => {
                 if let Err(errno) = set_policy(policy, 0) {
@@ -181,7 +181,7 @@ impl Settings {
                         &errno.into(),
                         "set it again (chrt), or give the server CAP_SYS_NICE",
                     );
-                    taken_on.policy = None;
+                    applied.policy = None;
                 }
             }
             None => {}
@@ -191,13 +191,13 @@ impl Settings {
         {
             let remedy = "set it again (renice), or give the server CAP_SYS_NICE or a limit on nice (ulimit -e)";
             refused(&format!("nice {nice}"), &errno.into(), remedy);
-            taken_on.nice = None;
+            applied.nice = None;
         }
         if let Some(cpus) = &self.cpus
             && let Err(errno) = sched_setaffinity(THIS_THREAD, cpus)
         {
             refused(&format!("CPUs {}", Cpus(cpus)), &errno.into(), "set them again (taskset)");
-            taken_on.cpus = None;
+            applied.cpus = None;
         }
         // Last: with less of everything else the above might fail.
         for (index, (resource, name)) in LIMITS.into_iter().enumerate() {
@@ -206,12 +206,12 @@ impl Settings {
             {
                 let remedy = "set it again (prlimit), or give the server CAP_SYS_RESOURCE";
                 refused(&format!("limit on {name} {}", Limit(limit)), &errno.into(), remedy);
-                taken_on.limits[index] = None;
+                applied.limits[index] = None;
             }
         }
-        if taken_on != Settings::default() {
+        if applied != Settings::default() {
             log::info!(
-                "has the settings that were made from outside on its predecessor: {taken_on}"
+                "has the settings that were made from outside on its predecessor: {applied}"
             );
         }
     }
@@ -316,21 +316,22 @@ mod tests {
     #[test]
     fn what_differs_from_what_was_given_then_and_would_be_given_now_was_set_from_outside() {
         let given = some();
-        assert_eq!(given.clone().apart_from([&given, &given]), None);
+        assert_eq!(given.clone().differing_from([&given, &given]), None);
         let mut had = Settings { nice: Some(7), cpus: Some(cpus(&[1])), ..some() };
         had.limits[limit_on(Resource::RLIMIT_NOFILE)] = Some((5, 20));
-        let set = had.clone().apart_from([&given, &given]).unwrap();
+        let set = had.clone().differing_from([&given, &given]).unwrap();
         assert_eq!(set.to_string(), "nice 7; CPUs 1; limit on open files 5:20");
-        assert!(set.may_fail_it());
+        assert!(set.may_cause_failure());
         // The supervisor itself was given another nice value meanwhile: then or now it gave what
         // the process had.
         let now = Settings { nice: Some(7), ..some() };
-        assert_eq!(had.clone().apart_from([&given, &now]).unwrap().nice, None);
-        assert_eq!(had.clone().apart_from([&now, &given]).unwrap().nice, None);
+        assert_eq!(had.clone().differing_from([&given, &now]).unwrap().nice, None);
+        assert_eq!(had.clone().differing_from([&now, &given]).unwrap().nice, None);
         // What is unknown can't be compared.
-        assert_eq!(had.apart_from([&given, &Settings::default()]), None);
-        let only_nice = Settings { nice: Some(7), ..some() }.apart_from([&given, &given]).unwrap();
-        assert!(!only_nice.may_fail_it());
+        assert_eq!(had.differing_from([&given, &Settings::default()]), None);
+        let only_nice =
+            Settings { nice: Some(7), ..some() }.differing_from([&given, &given]).unwrap();
+        assert!(!only_nice.may_cause_failure());
     }
 
     #[test]
@@ -361,7 +362,7 @@ mod tests {
         assert_eq!(Settings::of(pid), alive);
         // Only that is looked at: other tests set limits of this process.
         let own = Settings::of(Pid::this());
-        let set = alive.apart_from([&own, &own]).unwrap();
+        let set = alive.differing_from([&own, &own]).unwrap();
         assert_eq!(set.nice, own.nice.map(|nice| (nice + 3).min(19)));
         child.wait().unwrap();
         assert_eq!(Settings::of(pid), Settings::default());

@@ -2,7 +2,7 @@
 
 use super::carried_over::{FAILURES_MAX, Settings};
 use super::connections::Connections;
-use super::kinds::{GivesUp, Kind};
+use super::kinds::{CrashLoop, Kind};
 use crate::channel::{SupervisorEnd, ToWorker};
 use crate::ipc::queue::SendError;
 use forkchat_common::ids::{SessionId, Slot};
@@ -19,7 +19,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The longest when the server ends: there is little time left.
 const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
 /// A process that lived this long has recovered: the next pause is the first again.
-pub(super) const RECOVERED: Duration = Duration::from_secs(10);
+pub(super) const RECOVERY_TIME: Duration = Duration::from_secs(10);
 /// Why we killed a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -34,7 +34,7 @@ pub(super) enum Fault {
     /// One of its threads stands still between two turns.
     Frozen,
     /// It was at a record that was others' death.
-    Hangs,
+    AtPoisonMessage,
 }
 
 impl fmt::Display for Fault {
@@ -45,7 +45,7 @@ impl fmt::Display for Fault {
             Fault::ReadNothing => "read nothing of the log for 2 s",
             Fault::Busy => "was busy with one thing for 2 s",
             Fault::Frozen => "had a thread that did not answer for 2 s",
-            Fault::Hangs => "was at a record at which other processes crashed",
+            Fault::AtPoisonMessage => "was at a record at which other processes crashed",
         })
     }
 }
@@ -67,7 +67,7 @@ pub(super) struct Child {
     /// When it was reported to be stopped.
     pub stopped_at: Option<Instant>,
     /// Why we killed it, if we did.
-    pub killed_because: Option<Fault>,
+    pub kill_reason: Option<Fault>,
     /// Why it could not be forked, until it is: logged once.
     pub fork_failure: Option<String>,
     /// How its predecessor died, until the successor is there and both are told in one line.
@@ -77,7 +77,7 @@ pub(super) struct Child {
     /// When we killed it, until it is reaped.
     pub killed_at: Option<Instant>,
     /// The others wait neither for it nor for a successor any more.
-    pub is_given_up: bool,
+    pub is_abandoned: bool,
     pub is_drained: bool,
     /// What the supervisor gave to the process that runs in it, or ran last.
     pub given: Box<Settings>,
@@ -90,9 +90,9 @@ pub(super) struct Child {
 #[derive(Debug)]
 pub(super) enum Descriptor {
     /// The session's socket, which the connections keep.
-    Of(SessionId),
+    Session(SessionId),
     /// One that nobody else keeps.
-    Own(OwnedFd),
+    Owned(OwnedFd),
 }
 
 impl Child {
@@ -108,12 +108,12 @@ impl Child {
             started_at: Instant::now(),
             deaths: 0,
             stopped_at: None,
-            killed_because: None,
+            kill_reason: None,
             fork_failure: None,
             last_death: None,
             died_at: None,
             killed_at: None,
-            is_given_up: false,
+            is_abandoned: false,
             is_drained: false,
             given: Box::default(),
             carried_over: None,
@@ -129,17 +129,17 @@ impl Child {
     /// A process was started in it. With the sessions that its predecessor had it was given those
     /// that were still to be handed over.
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
-        self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
+        self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Session(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
-        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) =
+        (self.respawn_at, self.stopped_at, self.kill_reason, self.is_drained) =
             (None, None, None, false);
-        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) =
+        (self.died_at, self.killed_at, self.is_abandoned, self.fork_failure) =
             (None, None, false, None);
     }
 
     /// How it goes on if it crashes again and again and no process waits for it any more.
-    pub fn crashes_on(&self) -> Option<GivesUp> {
-        self.kind.gives_up.filter(|gives_up| self.deaths >= gives_up.crashes)
+    pub fn in_crash_loop(&self) -> Option<CrashLoop> {
+        self.kind.crash_loop.filter(|crash_loop| self.deaths >= crash_loop.crashes)
     }
 
     /// Whether the kernel may have killed it since a control group that an operator moved it to has
@@ -152,26 +152,26 @@ impl Child {
     /// It failed. Returns what was set from outside if so many failed under that one after another
     /// that their successor is to begin without it.
     pub fn count_failure(&mut self) -> Option<Box<Settings>> {
-        if self.carried_over.is_none() || self.started_at.elapsed() > RECOVERED {
+        if self.carried_over.is_none() || self.started_at.elapsed() > RECOVERY_TIME {
             self.failures = 0;
         }
         self.failures += u32::from(self.carried_over.is_some());
         self.carried_over.take_if(|_| self.failures >= FAILURES_MAX)
     }
 
-    pub fn give_up(&mut self) -> Slot {
-        self.is_given_up = true;
+    pub fn abandon(&mut self) -> Slot {
+        self.is_abandoned = true;
         self.slot
     }
 
     /// Returns how many of those that are to be rejected no longer wait.
-    pub fn pass_on(&mut self, connections: &Connections, lost: &mut Vec<SessionId>) -> usize {
+    pub fn send_backlog(&mut self, connections: &Connections, lost: &mut Vec<SessionId>) -> usize {
         let mut rejected = 0;
         let Some(channel) = &self.channel else { return 0 };
         while let Some((message, descriptor)) = self.backlog.front() {
             let sent = match descriptor {
-                Descriptor::Own(socket) => channel.send(message, Some(socket.as_fd())),
-                Descriptor::Of(session) => match connections.socket(*session) {
+                Descriptor::Owned(socket) => channel.send(message, Some(socket.as_fd())),
+                Descriptor::Session(session) => match connections.socket(*session) {
                     Some(socket) => channel.send(message, Some(socket)),
                     // It is over already.
                     None => Ok(()),
@@ -182,23 +182,23 @@ impl Child {
                 Err(SendError::Full | SendError::Closed) => break,
                 Err(SendError::System(errno)) => {
                     log::error!("cannot pass a message to {}: {errno}", self.name());
-                    if let Descriptor::Of(session) = descriptor {
+                    if let Descriptor::Session(session) = descriptor {
                         lost.push(*session);
                     }
                 }
             }
-            rejected += usize::from(matches!(descriptor, Descriptor::Own(_)));
+            rejected += usize::from(matches!(descriptor, Descriptor::Owned(_)));
             self.backlog.pop_front();
         }
         rejected
     }
 
     /// How long to wait before it is started again, given whether the server ends.
-    pub fn backoff(&mut self, by_its_own_doing: bool, is_stopping: bool) -> Duration {
-        if !by_its_own_doing {
+    pub fn backoff(&mut self, is_crash: bool, is_stopping: bool) -> Duration {
+        if !is_crash {
             return Duration::ZERO;
         }
-        if self.started_at.elapsed() > RECOVERED {
+        if self.started_at.elapsed() > RECOVERY_TIME {
             self.deaths = 0;
         }
         self.deaths += 1;
@@ -206,7 +206,7 @@ impl Child {
         if is_stopping {
             return pause.min(BACKOFF_MAX_AT_END);
         }
-        self.crashes_on().map_or(pause, |gives_up| gives_up.pause)
+        self.in_crash_loop().map_or(pause, |crash_loop| crash_loop.pause)
     }
 }
 

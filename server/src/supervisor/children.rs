@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on
 /// (Ctrl-Z, fg), the supervisor may be the first.
-pub(super) const STOPPED: Duration = Duration::from_millis(20);
+pub(super) const STOPPED_RECHECK: Duration = Duration::from_millis(20);
 /// The others wait no longer for a process that can't be started, or that was killed and is not
 /// gone.
-const ABANDONED: Duration = Duration::from_secs(2);
+const ABANDON_AFTER: Duration = Duration::from_secs(2);
 
 /// All slots, as [`super::kinds`] has them in order: those of workers with one connection as far as
 /// they were ever used.
@@ -102,13 +102,13 @@ impl Children {
     pub fn watched(&self) -> Vec<Slot> {
         self.table
             .iter()
-            .filter(|child| child.pid.is_some() && !child.is_given_up)
+            .filter(|child| child.pid.is_some() && !child.is_abandoned)
             .map(|child| child.slot)
             .collect()
     }
 
     /// A worker that runs, to stand in for the journal: of those that are always there, if any is.
-    pub fn to_stand_in(&self) -> Option<Slot> {
+    pub fn stand_in_candidate(&self) -> Option<Slot> {
         let runs = |child: &&Child| {
             child.kind.serves_clients && child.pid.is_some() && child.killed_at.is_none()
         };
@@ -137,8 +137,8 @@ impl Children {
     }
 
     /// When one that was stopped is to be looked at again.
-    pub fn next_look(&self) -> Option<Instant> {
-        self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
+    pub fn next_check(&self) -> Option<Instant> {
+        self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED_RECHECK)
     }
 
     /// Slots for which the others can't wait any longer, each once: no process could be started
@@ -147,9 +147,9 @@ impl Children {
     /// frozen control group) may last for ever.
     pub fn take_abandoned(&mut self, now: Instant) -> Vec<Slot> {
         let is_long_ago =
-            |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDONED);
+            |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDON_AFTER);
         let is_far = |at: Option<Instant>| {
-            at.is_some_and(|at| at.saturating_duration_since(now) > ABANDONED)
+            at.is_some_and(|at| at.saturating_duration_since(now) > ABANDON_AFTER)
         };
         let is_due = |child: &&mut Child| {
             let is_missing = match child.pid {
@@ -159,14 +159,15 @@ impl Children {
                     !child.is_drained && (is_long_ago(child.died_at) || is_far(child.respawn_at))
                 }
             };
-            is_missing && !child.is_given_up
+            is_missing && !child.is_abandoned
         };
-        self.table.iter_mut().filter(is_due).map(|child| child.give_up()).collect()
+        self.table.iter_mut().filter(is_due).map(|child| child.abandon()).collect()
     }
 
     /// Those that were stopped a moment ago and still are.
     pub fn take_stopped(&mut self, now: Instant) -> Vec<Slot> {
-        let is_due = |child: &&mut Child| child.stopped_at.is_some_and(|at| now >= at + STOPPED);
+        let is_due =
+            |child: &&mut Child| child.stopped_at.is_some_and(|at| now >= at + STOPPED_RECHECK);
         let due = self.table.iter_mut().filter(is_due);
         due.filter_map(|child| {
             child
@@ -180,7 +181,7 @@ impl Children {
     }
 
     /// Those who wait to be started again are started now.
-    pub fn hasten_respawns(&mut self) {
+    pub fn respawn_without_delay(&mut self) {
         let now = Instant::now();
         self.table
             .iter_mut()
@@ -198,7 +199,7 @@ impl Children {
         let child = self.get(slot);
         if let Some(pid) = child.pid.filter(|_| child.killed_at.is_none()) {
             log::warn!("{} (pid {pid}) {why}; killing it", child.name());
-            child.killed_because = Some(why);
+            child.kill_reason = Some(why);
             child.killed_at = Some(Instant::now());
             // It is ours and not reaped, so the pid is its.
             let _ = kill(pid, Signal::SIGKILL);
@@ -215,13 +216,13 @@ impl Children {
     }
 
     /// Says something to a worker, with a session's socket.
-    pub fn send_socket_of(&mut self, slot: Slot, session: SessionId, message: ToWorker) {
-        self.get(slot).backlog.push_back((message, Descriptor::Of(session)));
+    pub fn queue_session(&mut self, slot: Slot, session: SessionId, message: ToWorker) {
+        self.get(slot).backlog.push_back((message, Descriptor::Session(session)));
     }
 
     /// Says something to a worker, with a socket that is let go of here. Gives it back if as many
     /// wait as may.
-    pub fn send_with(
+    pub fn queue_rejection(
         &mut self,
         slot: Slot,
         message: ToWorker,
@@ -231,23 +232,23 @@ impl Children {
             return Err(socket);
         }
         self.rejected += 1;
-        self.get(slot).backlog.push_back((message, Descriptor::Own(socket)));
+        self.get(slot).backlog.push_back((message, Descriptor::Owned(socket)));
         Ok(())
     }
 
     /// Whether something waits for a queue that a process reads.
     pub fn has_backlog(&self) -> bool {
-        self.table
-            .iter()
-            .any(|child| child.channel.is_some() && !child.is_given_up && !child.backlog.is_empty())
+        self.table.iter().any(|child| {
+            child.channel.is_some() && !child.is_abandoned && !child.backlog.is_empty()
+        })
     }
 
     /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed
     /// on at all.
-    pub fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
+    pub fn send_backlog(&mut self, connections: &Connections) -> Vec<SessionId> {
         let mut lost = Vec::new();
         for child in self.table.iter_mut().filter(|child| !child.backlog.is_empty()) {
-            self.rejected -= child.pass_on(connections, &mut lost);
+            self.rejected -= child.send_backlog(connections, &mut lost);
         }
         lost
     }

@@ -30,7 +30,7 @@ pub(super) static JOURNAL: Kind = Kind {
     serves_clients: false,
     oom_score_above: 100,
     // A worker stands in for it. Each try is a moment without snapshots.
-    gives_up: Some(GivesUp { crashes: 8, pause: Duration::from_secs(5) }),
+    crash_loop: Some(CrashLoop { crashes: 8, pause: Duration::from_secs(5) }),
     ends: Ends::WithTheServer,
     while_missing: "new lines wait in the ring until it is back, as long as there is room",
     kept: lines_missing,
@@ -42,7 +42,7 @@ pub(super) static WORKER: Kind = Kind {
     run: run_worker,
     serves_clients: true,
     oom_score_above: 300,
-    gives_up: None,
+    crash_loop: None,
     ends: Ends::Never,
     while_missing: "its clients wait, and may be disconnected",
     kept: connections_kept,
@@ -77,7 +77,7 @@ pub(super) struct Kind {
     /// How far its `oom_score_adj` is above the one that the server was started with.
     pub oom_score_above: i32,
     /// When the others go on without it although it can be started again; `None` for never.
-    pub gives_up: Option<GivesUp>,
+    pub crash_loop: Option<CrashLoop>,
     /// When it ends by itself and as it should, with [`FINISHED`]. After every other death it is
     /// started again.
     pub ends: Ends,
@@ -89,7 +89,7 @@ pub(super) struct Kind {
 
 /// A process that crashes again and again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GivesUp {
+pub(super) struct CrashLoop {
     /// After so many crashes in a row the others no longer wait for it, until it recovers,
     pub crashes: u32,
     /// and each successor is started after this.
@@ -115,7 +115,7 @@ pub(super) struct Restart {
     /// Lines of this run that the history does not have, so far.
     pub skipped: u64,
     /// The others went on without it.
-    pub was_given_up: bool,
+    pub was_abandoned: bool,
 }
 
 /// How many slots there are for workers.
@@ -195,7 +195,7 @@ fn connections_kept(restart: &Restart) -> String {
 fn lines_missing(restart: &Restart) -> String {
     let missing =
         || format!("; {} missing from the history so far", count(restart.skipped as usize, "line"));
-    restart.was_given_up.then(missing).unwrap_or_default()
+    restart.was_abandoned.then(missing).unwrap_or_default()
 }
 
 #[cfg(test)]

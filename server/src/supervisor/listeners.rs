@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
 const BACKLOG: i32 = 4_096;
 /// How long nothing is accepted when the system has no descriptors or memory left.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It
 /// doubles the number, to count its own structures. A set size keeps it from growing the buffers by
@@ -39,8 +39,8 @@ pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST
 pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 /// A port that was just used may be held for a moment by processes that die with a server that was
 /// killed.
-const PORT_FREE: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const PORT_WAIT: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Free ports that are tried for a name whose addresses are to have one port.
 const FREE_PORTS_TRIED: usize = 16;
 
@@ -53,9 +53,9 @@ pub(super) struct Listeners {
     pub reserve: Option<File>,
     pause_end: Option<Instant>,
     /// The operator knows that nobody can be accepted; until one is.
-    pub is_trouble_told: bool,
+    pub is_accept_failure_logged: bool,
     /// The same of those who can't have a process of their own.
-    pub is_fork_trouble_told: bool,
+    pub is_fork_failure_logged: bool,
     /// The address that was logged last for opening connections too fast, and when.
     pub too_fast: Option<(AddressBlock, Instant)>,
 }
@@ -76,10 +76,10 @@ impl Listeners {
         Ok(Listeners {
             tcp: bind_all(&tcp, "tcp", usize::MAX, tcp_socket)?,
             udp: bind_all(&udp, "udp", 1, udp_socket)?.pop(),
-            reserve: reserve(),
+            reserve: open_reserve(),
             pause_end: None,
-            is_trouble_told: false,
-            is_fork_trouble_told: false,
+            is_accept_failure_logged: false,
+            is_fork_failure_logged: false,
             too_fast: None,
         })
     }
@@ -140,10 +140,10 @@ impl Listeners {
     /// Stops listening for a moment: the connections that wait would wake us again and again for
     /// nothing.
     pub fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
-        if !std::mem::replace(&mut self.is_trouble_told, true) {
+        if !std::mem::replace(&mut self.is_accept_failure_logged, true) {
             log::warn!("cannot accept connections: {why}; open connections are not affected");
         }
-        self.pause_end = Some(Instant::now() + PAUSE);
+        self.pause_end = Some(Instant::now() + ACCEPT_PAUSE);
         self.watch_for(epoll, EpollFlags::empty());
     }
 
@@ -264,9 +264,9 @@ fn when_free(make: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
     loop {
         match make() {
             Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_FREE =>
+                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_WAIT =>
             {
-                std::thread::sleep(LOOK_AGAIN)
+                std::thread::sleep(POLL_INTERVAL)
             }
             made => return made,
         }
@@ -317,6 +317,6 @@ fn udp_socket(address: SocketAddr, _: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-pub(super) fn reserve() -> Option<File> {
+pub(super) fn open_reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }

@@ -5,7 +5,7 @@
 //! Unlike all other processes it is not killed when the supervisor dies, since an operator then
 //! needs the last lines most. It ends when all is written.
 
-use super::children::STOPPED;
+use super::children::STOPPED_RECHECK;
 use super::cpu_use::is_stopped;
 use super::scheduling::Scheduling;
 use crate::ipc::process::End;
@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 /// What it is called.
 const NAME: &str = "log";
 /// It is started no oftener than this.
-const AGAIN: Duration = Duration::from_secs(1);
+const RESTART_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// How long the last lines may take to be written. Then it is killed: a server that was stopped
 /// leaves no process.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the killed one may take to be gone.
-const GONE: Duration = Duration::from_millis(100);
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const REAP_TIMEOUT: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The pipe and the process that empties it. Neither, by default: lines go to standard error
 /// directly.
@@ -83,14 +83,14 @@ impl LogProcess {
                 if self.last_failure.replace(error.to_string()).is_none() {
                     log::error!("cannot fork {NAME}: {error}; trying again every second");
                 }
-                self.start_at = Some(now + AGAIN);
+                self.start_at = Some(now + RESTART_INTERVAL_MIN);
             }
         }
     }
 
     /// When it is to be started, if it isn't running, or looked at again.
-    pub fn next_look(&self) -> Option<Instant> {
-        self.start_at.into_iter().chain(self.stopped_at.map(|at| at + STOPPED)).min()
+    pub fn next_check(&self) -> Option<Instant> {
+        self.start_at.into_iter().chain(self.stopped_at.map(|at| at + STOPPED_RECHECK)).min()
     }
 
     /// Whether a child that has ended was the log process. Then another is to be started.
@@ -101,9 +101,13 @@ impl LogProcess {
         (self.pid, self.stopped_at) = (None, None);
         self.last_death = Some(format!("{NAME} (pid {pid}) {end}"));
         // At once, unless it has just been started.
-        self.start_at = self
-            .started_at
-            .map(|at| if at.elapsed() > AGAIN { Instant::now() } else { at + AGAIN });
+        self.start_at = self.started_at.map(|at| {
+            if at.elapsed() > RESTART_INTERVAL_MIN {
+                Instant::now()
+            } else {
+                at + RESTART_INTERVAL_MIN
+            }
+        });
         true
     }
 
@@ -120,7 +124,7 @@ impl LogProcess {
     /// continued, the supervisor may be the first to run.
     pub fn kill_if_stopped(&mut self) {
         if let Some(pid) = self.pid
-            && self.stopped_at.is_some_and(|at| at.elapsed() >= STOPPED)
+            && self.stopped_at.is_some_and(|at| at.elapsed() >= STOPPED_RECHECK)
         {
             self.stopped_at = None;
             if is_stopped(pid) {
@@ -134,12 +138,12 @@ impl LogProcess {
     /// Waits until all that was logged is written, for a bounded time: who starts a server and
     /// reads its log then finds what it logged.
     pub fn flush(&self) {
-        let deadline = Instant::now() + FLUSH;
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
         while self.pid.is_some()
             && self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
             && Instant::now() < deadline
         {
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -166,7 +170,7 @@ impl LogProcess {
             // Everything is written, or standard error takes nothing. Its own end would be that of
             // the pipe, which a child that can't die may keep open.
             let _ = kill(pid, Signal::SIGKILL);
-            reap_within(pid, GONE);
+            reap_within(pid, REAP_TIMEOUT);
         }
         self.pipe = None;
     }
@@ -174,7 +178,7 @@ impl LogProcess {
 
 fn fork(pipe: &LogPipe, scheduling: Option<&Scheduling>) -> io::Result<Pid> {
     fork_outliving(&pipe.ends(), |ends| {
-        scheduling.inspect(|scheduling| scheduling.take_on_in_log_process());
+        scheduling.inspect(|scheduling| scheduling.apply_in_log_process());
         run(ends)
     })
 }
@@ -192,7 +196,7 @@ fn run(ends: Vec<OwnedFd>) -> i32 {
         return 1;
     }
     drop(stderr);
-    role::take_on(NAME);
+    role::set(NAME);
     log_output::drain(PipeReader::from(pipe));
     0
 }

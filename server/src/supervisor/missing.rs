@@ -9,13 +9,13 @@ use std::time::Instant;
 
 /// Has the others go on without the processes that have been missing for too long; and a worker
 /// stand in for the journal, while that is one of them.
-pub(super) fn go_on_without_missing(children: &mut Children, work: &Work) {
+pub(super) fn continue_without_missing(children: &mut Children, work: &Work) {
     for slot in children.take_abandoned(Instant::now()) {
         abandon(slot, children, work);
     }
-    if children.get(Slot::JOURNAL).is_given_up
+    if children.get(Slot::JOURNAL).is_abandoned
         && work.post.holder().is_none()
-        && let Some(slot) = children.to_stand_in()
+        && let Some(slot) = children.stand_in_candidate()
     {
         log::warn!("{} makes the snapshots in place of the journal", children.name(slot));
         work.post.appoint(slot);
@@ -30,7 +30,7 @@ fn abandon(slot: Slot, children: &mut Children, work: &Work) {
     let child = children.get(slot);
     let name = child.name();
     let what = match child.pid {
-        None if child.crashes_on().is_some() => {
+        None if child.in_crash_loop().is_some() => {
             format!("{name} keeps crashing: {} in a row", count(child.deaths as usize, "time"))
         }
         None => format!("{name} could not be started for 2 s"),

@@ -79,7 +79,7 @@ use forkchat_common::ids::{SessionId, Slot};
 use kinds::Work;
 use listeners::Listeners;
 use log_process::LogProcess;
-use missing::go_on_without_missing;
+use missing::continue_without_missing;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
@@ -136,7 +136,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
     // process goes on.
     let _ = ignore_signal(Signal::SIGXFSZ);
     log_output::start(options.verbose);
-    role::take_on("supervisor");
+    role::set("supervisor");
     let mut log_process = LogProcess::new();
     match Supervisor::start(options, &mut log_process) {
         Ok(mut supervisor) => {
@@ -175,10 +175,10 @@ impl Supervisor {
             };
             let ready: Vec<u64> = events[..count].iter().map(EpollEvent::data).collect();
             if ready.contains(&SIGNALS) {
-                self.answer_signals();
+                self.handle_signals();
             }
             for slot in ready.iter().filter(|&&token| token < LISTENER) {
-                self.hear(Slot::at(*slot as u16));
+                self.receive(Slot::at(*slot as u16));
             }
             if ready.contains(&LISTENER) || self.listeners.is_pause_over() {
                 self.accept();
@@ -186,7 +186,7 @@ impl Supervisor {
             self.reap();
             self.respawn();
             self.watch();
-            self.pass_on();
+            self.send_backlog();
             if let Some(code) = self.stop() {
                 return code;
             }
@@ -200,8 +200,8 @@ impl Supervisor {
             .into_iter()
             .chain(self.listeners.pause_end())
             .chain(self.stage.deadline())
-            .chain(self.children.next_look())
-            .chain(self.log_process.next_look())
+            .chain(self.children.next_check())
+            .chain(self.log_process.next_check())
             .min();
         let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
@@ -210,10 +210,12 @@ impl Supervisor {
     }
 
     /// Reads what a worker has to say.
-    fn hear(&mut self, slot: Slot) {
+    fn receive(&mut self, slot: Slot) {
         while let Some(channel) = self.children.channel(slot) {
             match channel.receive() {
-                Received::Message(ToSupervisor::Closed { session }, _) => self.let_go(session),
+                Received::Message(ToSupervisor::Closed { session }, _) => {
+                    self.release_session(session)
+                }
                 Received::Message(ToSupervisor::Drained, _) => self.children.set_drained(slot),
                 Received::Garbled => {
                     log::error!("{} sent something that is not a message", self.children.name(slot))
@@ -242,22 +244,22 @@ impl Supervisor {
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
         }
-        go_on_without_missing(&mut self.children, &self.work);
+        continue_without_missing(&mut self.children, &self.work);
         let alive = self.children.watched();
         let used = |slot| CpuUse::of(self.children.pid(slot)?).ok();
-        if let Some((slot, why)) = self.watchdog.look(self.segment, &alive, used, Instant::now()) {
+        if let Some((slot, why)) = self.watchdog.check(self.segment, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
         }
     }
 
-    fn pass_on(&mut self) {
-        for session in self.children.pass_on(&self.connections) {
-            self.let_go(session);
+    fn send_backlog(&mut self) {
+        for session in self.children.send_backlog(&self.connections) {
+            self.release_session(session);
         }
     }
 
     /// A session is over: its socket is closed, its cell and its place are free.
-    fn let_go(&mut self, session: SessionId) {
+    fn release_session(&mut self, session: SessionId) {
         if let Some(connection) = self.connections.remove(session) {
             self.admission.release(connection.origin.peer.ip());
         }

@@ -27,7 +27,7 @@ pub(super) struct OutOfMemory {
 impl OutOfMemory {
     /// Makes the supervisor less likely to be ended than it was, where that is permitted. The
     /// children inherit its value.
-    pub fn take_on() -> OutOfMemory {
+    pub fn apply() -> OutOfMemory {
         let before = value_of(Pid::this());
         try_set(before.map(supervisor));
         OutOfMemory { before }
@@ -35,7 +35,7 @@ impl OutOfMemory {
 
     /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
     /// the supervisor, and serves all the same.
-    pub fn take_on_in_child(&self, kind: &Kind) {
+    pub fn apply_in_child(&self, kind: &Kind) {
         try_set(self.value_of_child(kind));
     }
 

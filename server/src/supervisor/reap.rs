@@ -29,7 +29,7 @@ impl Supervisor {
             ) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => {
-                    self.note_settings(status);
+                    self.record_settings(status);
                     status.pid()
                 }
                 // The system refuses it. Then processes are reaped without a look, and nothing is
@@ -60,7 +60,7 @@ impl Supervisor {
     }
 
     /// Notes what was set from outside on a process that has ended, for its successor.
-    fn note_settings(&mut self, status: WaitStatus) {
+    fn record_settings(&mut self, status: WaitStatus) {
         let pid = match status {
             // That is how the process of a connection ends which is over: it has no successor.
             WaitStatus::Exited(_, FINISHED) => None,
@@ -74,7 +74,8 @@ impl Supervisor {
         {
             let now = self.given(slot);
             let child = self.children.get(slot);
-            child.carried_over = Settings::of(pid).apart_from([&*child.given, &now]).map(Box::new);
+            child.carried_over =
+                Settings::of(pid).differing_from([&*child.given, &now]).map(Box::new);
         }
     }
 
@@ -82,7 +83,7 @@ impl Supervisor {
         let Some(slot) = self.children.slot_of(pid) else { return };
         self.work.post.leave(slot, self.segment, Slot::JOURNAL);
         // What it said before it died counts.
-        self.hear(slot);
+        self.receive(slot);
         self.children.close_channel(slot, &self.epoll);
         let ends = self.children.kind(slot).ends;
         let has_finished = death == End::Exited(FINISHED);
@@ -97,24 +98,25 @@ impl Supervisor {
             child.is_drained = true;
             return;
         }
-        let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
-        let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
-        let pause = child.backoff(by_its_own_doing || child.may_lack_memory(), is_stopping);
-        let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
+        let was_stalled = child.kill_reason.is_some_and(|fault| fault != Fault::Stopped);
+        let is_crash = was_stalled || death != End::Killed(Signal::SIGKILL);
+        let pause = child.backoff(is_crash || child.may_lack_memory(), is_stopping);
+        let why = child.kill_reason.map(|why| format!(", since it {why}")).unwrap_or_default();
         let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
         if !self.work.segment.start_gate.is_open() {
             let reason = self.work.segment.start_gate.take_failure(pid);
             if let Some(reason) = &reason {
                 words = format!("{words}: {reason}");
             }
-            if by_its_own_doing {
-                self.early_deaths.note(&words, reason.is_some());
+            if is_crash {
+                self.early_deaths.record(&words, reason.is_some());
             }
         }
-        let may_be_limits = self.children.carried_over(slot).is_some_and(Settings::may_fail_it);
+        let may_be_limits =
+            self.children.carried_over(slot).is_some_and(Settings::may_cause_failure);
         // A process that was killed before it served may have been killed by its control group's
         // limit on memory.
-        if (by_its_own_doing || !self.work.segment.start_gate.is_ready(slot.index()))
+        if (is_crash || !self.work.segment.start_gate.is_ready(slot.index()))
             && let Some(settings) = self.children.get(slot).count_failure()
         {
             log::warn!(
@@ -124,9 +126,9 @@ impl Supervisor {
         }
         // What fails for want of something says nothing about the record or the input that it was
         // at.
-        if by_its_own_doing && !may_be_limits {
-            let quarantined = self.blame.count_death(self.segment, slot);
-            quarantined.into_iter().for_each(|place| self.end_those_at(place));
+        if is_crash && !may_be_limits {
+            let quarantined = self.blame.count_crash(self.segment, slot);
+            quarantined.into_iter().for_each(|place| self.kill_hanging_at(place));
         }
         // It may have died between publishing news and waking those who should know; and what is
         // quarantined is news, too.
@@ -149,7 +151,7 @@ impl Supervisor {
 
     /// Whoever hangs at a record that was others' death would do so until the watchdog has come to
     /// it, one after another.
-    fn end_those_at(&mut self, place: Place) {
+    fn kill_hanging_at(&mut self, place: Place) {
         for slot in self.children.alive() {
             if self
                 .segment
@@ -157,7 +159,7 @@ impl Supervisor {
                 .place(slot, Thread::Send)
                 .is_some_and(|other| other.is_same_record(place))
             {
-                self.children.kill(slot, Fault::Hangs);
+                self.children.kill(slot, Fault::AtPoisonMessage);
             }
         }
     }

@@ -56,7 +56,7 @@ impl Scheduling {
     ///
     /// # Errors
     /// [`StartError::NotAllowed`] without the right to it.
-    pub fn take_on(options: &Options) -> Result<Scheduling, StartError> {
+    pub fn apply(options: &Options) -> Result<Scheduling, StartError> {
         let Options { nice, sched: policy, pin, .. } = *options;
         if let Some(nice) = nice {
             set_nice(nice).map_err(|errno| {
@@ -88,13 +88,13 @@ impl Scheduling {
     }
 
     /// Gives the log process its part. Like the journal it has no real time, and is not pinned.
-    pub fn take_on_in_log_process(&self) {
+    pub fn apply_in_log_process(&self) {
         self.take_on_policy(false);
     }
 
     /// Gives a child its part: in the child, before it has a second thread. What it can't have
     /// costs speed at most, so it serves all the same.
-    pub fn take_on_in_child(&self, slot: Slot, kind: &Kind) {
+    pub fn apply_in_child(&self, slot: Slot, kind: &Kind) {
         self.take_on_policy(kind.serves_clients);
         if let Some(cpu) = self.cpu_of_child(slot, kind)
             && let Err(errno) = only(cpu).and_then(|cpu| sched_setaffinity(THIS_THREAD, &cpu))

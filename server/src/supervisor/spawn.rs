@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// When a fork fails, it is tried again after this.
-const FORK_AGAIN: Duration = Duration::from_secs(1);
+const FORK_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Starts every slot's first process.
@@ -33,7 +33,7 @@ impl Supervisor {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
-            let was_given_up = self.children.get(slot).is_given_up;
+            let was_abandoned = self.children.get(slot).is_abandoned;
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
@@ -44,7 +44,7 @@ impl Supervisor {
                     let kept = (child.kind.kept)(&Restart {
                         connections: self.connections.count(slot),
                         skipped: self.work.journal.tally.skipped.load(Ordering::Relaxed),
-                        was_given_up,
+                        was_abandoned,
                     });
                     log::warn!("{death}; restarted as pid {pid}{kept}");
                 }
@@ -58,7 +58,7 @@ impl Supervisor {
                         );
                         child.fork_failure = Some(failure);
                     }
-                    child.respawn_at = Some(now + FORK_AGAIN);
+                    child.respawn_at = Some(now + FORK_RETRY_DELAY);
                 }
             }
         }
@@ -84,7 +84,7 @@ impl Supervisor {
             .map(|(session, origin, socket)| ((session, origin), socket))
             .unzip();
         let main = |(channel, udp): (Option<WorkerEnd>, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
-            self.begin_child(slot, kind, &name);
+            self.set_up_child(slot, kind, &name);
             let inherited = sessions.iter().zip(sockets);
             let inherited = inherited.map(|(&(session, origin), connection)| Inherited {
                 session,
@@ -113,19 +113,19 @@ impl Supervisor {
         if slot == Slot::JOURNAL {
             self.work.post.dismiss();
         }
-        self.watchdog.forget(slot);
+        self.watchdog.reset(slot);
         Ok(())
     }
 
     /// What a child does first: it takes on what it is. It then makes all that it needs, reports at
     /// the start gate that it is ready, and waits there until all are and the server is sure to
     /// start. Up to there no child has done anything that would have to be undone.
-    fn begin_child(&self, slot: Slot, kind: &Kind, name: &str) {
-        role::take_on(name);
-        self.scheduling.take_on_in_child(slot, kind);
-        self.out_of_memory.take_on_in_child(kind);
+    fn set_up_child(&self, slot: Slot, kind: &Kind, name: &str) {
+        role::set(name);
+        self.scheduling.apply_in_child(slot, kind);
+        self.out_of_memory.apply_in_child(kind);
         if let Some(carried_over) = self.children.carried_over(slot) {
-            carried_over.take_on_in_child();
+            carried_over.apply_in_child();
         }
         self.segment.start_gate.place(slot.index()).begin();
     }

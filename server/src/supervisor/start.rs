@@ -42,8 +42,8 @@ impl Supervisor {
         let model = models::named(options.model);
         // In a model that forks a worker for each connection, this one keeps the UDP sessions.
         let workers = if model.placement == Placement::Own { 1 } else { options.workers() };
-        let scheduling = Scheduling::take_on(&options)?;
-        let out_of_memory = OutOfMemory::take_on();
+        let scheduling = Scheduling::apply(&options)?;
+        let out_of_memory = OutOfMemory::apply();
         log_process.start_if_due(&scheduling);
         let capacity = capacity(&options, model, workers)?;
         let slots = Slots::new(model, workers, capacity.connections);
@@ -86,7 +86,7 @@ impl Supervisor {
             *log_process = std::mem::take(&mut supervisor.log_process);
             return Err(error);
         }
-        supervisor.log_what_is_served(&capacity, workers);
+        supervisor.log_start_summary(&capacity, workers);
         Ok(supervisor)
     }
 
@@ -99,7 +99,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn log_what_is_served(&self, capacity: &Capacity, workers: u16) {
+    fn log_start_summary(&self, capacity: &Capacity, workers: u16) {
         let Capacity { connections, bound, budget, .. } = capacity;
         log::info!("forkchat {}, supervisor pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         for (transport, address) in self.listeners.addresses() {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long the killed may take to be gone: only one that hangs in the kernel takes any time at
 /// all.
-const GONE: Duration = Duration::from_secs(2);
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Turns of accepting before nobody comes in any more: for those who wait in the kernel's queue,
 /// though not for however many.
@@ -41,18 +41,18 @@ impl Stage {
 
 impl Supervisor {
     /// Does what the signals ask for that have come.
-    pub(super) fn answer_signals(&mut self) {
+    pub(super) fn handle_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             match signal {
                 Signal::SIGXCPU => self.out_of_cpu_time(),
                 Signal::SIGQUIT => self.dump_core(),
-                signal => self.told_to_stop(signal),
+                signal => self.begin_stop(signal),
             }
         }
     }
 
     /// The first signal asks, the second insists.
-    fn told_to_stop(&mut self, signal: Signal) {
+    fn begin_stop(&mut self, signal: Signal) {
         if !self.work.segment.start_gate.is_open() {
             log::info!("{signal}: stopping before the server is ready");
             self.stage = Stage::Now;
@@ -74,7 +74,7 @@ impl Supervisor {
         self.listeners.close();
         // Whoever crashed is needed once more: its clients are to be told, or what was said is to
         // be stored.
-        self.children.hasten_respawns();
+        self.children.respawn_without_delay();
         self.stage =
             Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
     }
@@ -83,7 +83,7 @@ impl Supervisor {
     fn out_of_cpu_time(&mut self) {
         if self.stage == Stage::Serving {
             log::error!("the limit on CPU time (ulimit -t) is reached; raise it");
-            self.told_to_stop(Signal::SIGXCPU);
+            self.begin_stop(Signal::SIGXCPU);
         }
     }
 
@@ -126,7 +126,7 @@ impl Supervisor {
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => {
                 return None;
             }
-            Stage::Draining(_) => self.code_of_end(is_journal_done),
+            Stage::Draining(_) => self.final_exit_code(is_journal_done),
             Stage::Now => EXIT_FAILED,
         };
         end_children(&self.children);
@@ -136,7 +136,7 @@ impl Supervisor {
     }
 
     /// How the end turned out: the exit code, and what the operator should know.
-    fn code_of_end(&self, is_journal_done: bool) -> i32 {
+    fn final_exit_code(&self, is_journal_done: bool) -> i32 {
         if is_journal_done && !self.children.are_drained() {
             log::warn!("some clients did not read everything in time");
         }
@@ -160,7 +160,7 @@ pub(super) fn end_children(children: &Children) {
         // It is ours and not reaped, so the pid is its.
         let _ = kill(*pid, Signal::SIGKILL);
     }
-    let deadline = Instant::now() + GONE;
+    let deadline = Instant::now() + REAP_TIMEOUT;
     loop {
         left.retain(|(_, pid)| {
             matches!(

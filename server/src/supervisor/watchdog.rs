@@ -26,18 +26,18 @@ use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
 /// How long the same number may stay.
-const STALLED: Duration = Duration::from_secs(2);
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long one may wait for the CPU. Everyone else waits for it meanwhile.
 const STARVED_MAX: Duration = Duration::from_secs(20);
 /// A process is asked for a sign of life no oftener than this,
-const ASK_AGAIN: Duration = Duration::from_secs(2);
+const CHALLENGE_INTERVAL: Duration = Duration::from_secs(2);
 /// and so many at a look.
-const ASKED_PER_LOOK: usize = 8;
+const CHALLENGES_PER_CHECK: usize = 8;
 /// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to
 /// blame.
-const LOOKS_MIN: u32 = 4;
+const CHECKS_MIN: u32 = 4;
 /// Looks closer together than this are one.
-const LOOK_APART: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(200);
 
 /// What was seen of everyone.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub(super) struct Watchdog {
     lock: Watch<Holder>,
     slots: Vec<SlotWatch>,
     /// The slot before which were those that were asked for a sign of life last.
-    ask_next: usize,
-    last_look: Option<Instant>,
+    challenge_next: usize,
+    last_check: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -55,10 +55,10 @@ struct SlotWatch {
     cursor: Watch<(Sequence, u64)>,
     threads: [Watch<u64>; 2],
     /// The signs of life that were asked for.
-    signs: [Watch<(u64, u64)>; 2],
-    asked_at: Option<Instant>,
+    answers: [Watch<(u64, u64)>; 2],
+    challenged_at: Option<Instant>,
     /// What it had used of the CPU when it was first seen to stand still, and when that was.
-    still: Option<(Instant, CpuUse)>,
+    standstill: Option<(Instant, CpuUse)>,
 }
 
 /// One number, and since when it has been the same.
@@ -75,22 +75,22 @@ impl<T> Default for Watch<T> {
 
 impl<T: PartialEq + Copy> Watch<T> {
     /// Sees the number, `None` if it may stay. Whether it has been the same for too long.
-    fn see(&mut self, number: Option<T>, now: Instant) -> bool {
+    fn update(&mut self, number: Option<T>, now: Instant) -> bool {
         self.seen = match (number, self.seen) {
             (None, _) => None,
-            (Some(number), Some((last, since, looks))) if last == number => {
-                Some((last, since, looks + 1))
+            (Some(number), Some((last, since, checks))) if last == number => {
+                Some((last, since, checks + 1))
             }
             (Some(number), _) => Some((number, now, 1)),
         };
-        self.seen.is_some_and(|(_, since, looks)| {
-            now.duration_since(since) >= STALLED && looks >= LOOKS_MIN
+        self.seen.is_some_and(|(_, since, checks)| {
+            now.duration_since(since) >= STALLED_AFTER && checks >= CHECKS_MIN
         })
     }
 
     /// Whether it was the same the last time, too.
-    fn is_still(&self) -> bool {
-        self.seen.is_some_and(|(_, _, looks)| looks > 1)
+    fn is_unchanged(&self) -> bool {
+        self.seen.is_some_and(|(_, _, checks)| checks > 1)
     }
 }
 
@@ -100,24 +100,24 @@ impl Watchdog {
         Watchdog {
             lock: Watch::default(),
             slots: vec![SlotWatch::default(); slots],
-            ask_next: 0,
-            last_look: None,
+            challenge_next: 0,
+            last_check: None,
         }
     }
 
     /// Another process is in this slot.
-    pub fn forget(&mut self, slot: Slot) {
+    pub fn reset(&mut self, slot: Slot) {
         self.slots[slot.index()] = SlotWatch::default();
     }
 
     /// Whether the next look is one: a moment has passed since the last.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.last_look.is_none_or(|last| now.duration_since(last) >= LOOK_APART)
+        self.last_check.is_none_or(|last| now.duration_since(last) >= CHECK_INTERVAL_MIN)
     }
 
     /// Looks at everyone that is alive; `used` tells what they have used of the CPU, if the kernel
     /// does. The one to be killed, and why.
-    pub fn look(
+    pub fn check(
         &mut self,
         segment: &Segment,
         alive: &[Slot],
@@ -127,44 +127,49 @@ impl Watchdog {
         if !self.is_due(now) {
             return None;
         }
-        self.last_look = Some(now);
-        let verdict = self.judge(segment, alive, used, now);
+        self.last_check = Some(now);
+        let verdict = self.find_stalled(segment, alive, used, now);
         if verdict.is_some() {
             // Whoever waited for it shall not be blamed for that.
             *self = Watchdog {
-                last_look: self.last_look,
-                ask_next: self.ask_next,
+                last_check: self.last_check,
+                challenge_next: self.challenge_next,
                 ..Watchdog::new(self.slots.len())
             };
         }
-        self.ask(segment, alive, now);
+        self.challenge(segment, alive, now);
         verdict
     }
 
     /// Asks the next few processes for a sign of life.
-    fn ask(&mut self, segment: &Segment, alive: &[Slot], now: Instant) {
-        let start = alive.partition_point(|slot| slot.index() < self.ask_next);
+    fn challenge(&mut self, segment: &Segment, alive: &[Slot], now: Instant) {
+        let start = alive.partition_point(|slot| slot.index() < self.challenge_next);
         let (before, behind) = alive.split_at(start);
         let is_due = |slot: &&Slot| {
             let is_long_ago = self.slots[slot.index()]
-                .asked_at
-                .is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
+                .challenged_at
+                .is_none_or(|at| now.duration_since(at) >= CHALLENGE_INTERVAL);
             let has_answered = [Thread::Receive, Thread::Send]
                 .into_iter()
                 .all(|thread| segment.heartbeats.unanswered(**slot, thread).is_none());
             // One that hasn't begun to read has no loop yet.
             is_long_ago && has_answered && segment.cursors.get(**slot).is_some()
         };
-        let due: Vec<Slot> =
-            behind.iter().chain(before).filter(is_due).take(ASKED_PER_LOOK).copied().collect();
+        let due: Vec<Slot> = behind
+            .iter()
+            .chain(before)
+            .filter(is_due)
+            .take(CHALLENGES_PER_CHECK)
+            .copied()
+            .collect();
         for slot in due {
-            self.slots[slot.index()].asked_at = Some(now);
-            self.ask_next = slot.index() + 1;
+            self.slots[slot.index()].challenged_at = Some(now);
+            self.challenge_next = slot.index() + 1;
             segment.heartbeats.challenge(slot, segment.doorbells);
         }
     }
 
-    fn judge(
+    fn find_stalled(
         &mut self,
         segment: &Segment,
         alive: &[Slot],
@@ -172,7 +177,7 @@ impl Watchdog {
         now: Instant,
     ) -> Option<(Slot, Fault)> {
         let holder = segment.log.lock_holder();
-        let is_lock_stalled = self.lock.see(holder, now);
+        let is_lock_stalled = self.lock.update(holder, now);
         let tail = segment.log.tail();
         let owner = holder
             .map(|holder| Slot::at(holder.owner as u16))
@@ -182,20 +187,21 @@ impl Watchdog {
             let watch = &mut self.slots[slot.index()];
             let behind = segment.cursors.get(slot).filter(|&cursor| cursor < tail);
             let beat = segment.heartbeats.beat(slot, Thread::Send);
-            let reads_nothing = watch.cursor.see(behind.map(|cursor| (cursor, beat)), now);
+            let reads_nothing = watch.cursor.update(behind.map(|cursor| (cursor, beat)), now);
             let mut is_busy = false;
             for (thread, watch) in
                 [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads)
             {
-                is_busy |= watch.see(segment.heartbeats.busy_beat(slot, thread), now);
+                is_busy |= watch.update(segment.heartbeats.busy_beat(slot, thread), now);
             }
             let mut is_frozen = false;
-            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.signs)
+            for (thread, watch) in
+                [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.answers)
             {
-                is_frozen |= watch.see(segment.heartbeats.unanswered(slot, thread), now);
+                is_frozen |= watch.update(segment.heartbeats.unanswered(slot, thread), now);
             }
             let has_lock = owner == Some(slot);
-            watch.note_use(has_lock && self.lock.is_still(), || used(slot), now);
+            watch.record_cpu_use(has_lock && self.lock.is_unchanged(), || used(slot), now);
             let is_stalled = reads_nothing || is_busy || is_frozen || has_lock && is_lock_stalled;
             if is_stalled && watch.is_starved(|| used(slot), now) {
                 is_owner_starved |= has_lock;
@@ -226,22 +232,27 @@ impl Watchdog {
 impl SlotWatch {
     /// Notes what it has used of the CPU when it is first seen to stand still, in one way or
     /// another.
-    fn note_use(&mut self, keeps_lock: bool, used: impl Fn() -> Option<CpuUse>, now: Instant) {
+    fn record_cpu_use(
+        &mut self,
+        keeps_lock: bool,
+        used: impl Fn() -> Option<CpuUse>,
+        now: Instant,
+    ) {
         if !keeps_lock
-            && !self.cursor.is_still()
-            && !self.threads.iter().any(Watch::is_still)
-            && !self.signs.iter().any(Watch::is_still)
+            && !self.cursor.is_unchanged()
+            && !self.threads.iter().any(Watch::is_unchanged)
+            && !self.answers.iter().any(Watch::is_unchanged)
         {
-            self.still = None;
-        } else if self.still.is_none() {
-            self.still = used().map(|used| (now, used));
+            self.standstill = None;
+        } else if self.standstill.is_none() {
+            self.standstill = used().map(|used| (now, used));
         }
     }
 
     /// Whether it has done little but wait for the CPU since it was seen to stand still, and not
     /// for too long.
     fn is_starved(&self, used: impl Fn() -> Option<CpuUse>, now: Instant) -> bool {
-        let (Some((since, before)), Some(used)) = (self.still, used()) else { return false };
+        let (Some((since, before)), Some(used)) = (self.standstill, used()) else { return false };
         let (elapsed, ran, waited) = (
             now.duration_since(since),
             used.ran.saturating_sub(before.ran),

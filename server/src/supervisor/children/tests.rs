@@ -1,4 +1,4 @@
-use super::super::child::{RECOVERED, backoff};
+use super::super::child::{RECOVERY_TIME, backoff};
 use super::*;
 use forkchat_common::endpoint::{Listener, Origin};
 
@@ -23,7 +23,7 @@ fn what_was_set_from_outside_is_dropped_when_processes_fail_under_it_in_a_row_an
     child.carried_over = set();
     assert_eq!((child.count_failure(), child.count_failure()), (None, None));
     // It lived long.
-    child.started_at -= 2 * RECOVERED;
+    child.started_at -= 2 * RECOVERY_TIME;
     assert_eq!(child.count_failure(), None);
     child.started_at = Instant::now();
     assert_eq!(
@@ -62,11 +62,13 @@ fn as_many_wait_to_be_rejected_as_may_and_the_next_is_given_back() {
     let mut children = children(1, 0, 2);
     let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
     let send = |children: &mut Children| {
-        children.send_with(FIRST, ToWorker::Reject { reason: String::new() }, socket()).is_ok()
+        children
+            .queue_rejection(FIRST, ToWorker::Reject { reason: String::new() }, socket())
+            .is_ok()
     };
     assert_eq!([(); 3].map(|()| send(&mut children)), [true, true, false]);
     let (ours, _theirs) = crate::ipc::queue::pair().unwrap();
     children.get(FIRST).begin(Pid::from_raw(1), Some(ours));
-    children.pass_on(&Connections::new(1, 2));
+    children.send_backlog(&Connections::new(1, 2));
     assert!(!children.has_backlog() && send(&mut children));
 }

@@ -35,7 +35,7 @@ fn watch(
         live(segment);
         meanwhile();
         let verdict =
-            watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
+            watchdog.check(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
         verdict.map(|(slot, why)| (slot, why, look * 250))
     })
 }
@@ -117,7 +117,7 @@ fn a_thread_that_gives_no_sign_of_life_is_the_end_of_its_process() {
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         let verdict = (0..40).map(|look| look * 250).find_map(|millis| {
             let verdict =
-                watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(millis));
+                watchdog.check(segment, &ALIVE, |_| None, start + Duration::from_millis(millis));
             segment.heartbeats.answer(Slot::at(1), Thread::Send);
             segment.heartbeats.answer(Slot::at(1), Thread::Receive);
             if frozen == Thread::Receive {
@@ -139,7 +139,7 @@ fn a_send_thread_in_a_long_turn_is_alive_while_its_beat_changes() {
         segment.heartbeats.answer(Slot::at(1), Thread::Send);
         segment.heartbeats.answer(Slot::at(1), Thread::Receive);
         assert_eq!(
-            watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
+            watchdog.check(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
             None
         );
     }
@@ -160,7 +160,7 @@ fn many_processes_are_asked_for_a_sign_of_life_in_turn_a_few_at_a_time() {
     let (mut watchdog, start) = (Watchdog::new(SLOTS.into()), Instant::now());
     let mut asked = |look: u64| {
         assert_eq!(
-            watchdog.look(segment, &alive, |_| None, start + Duration::from_millis(look * 250)),
+            watchdog.check(segment, &alive, |_| None, start + Duration::from_millis(look * 250)),
             None
         );
         let asked = alive.iter().filter(|slot| {
@@ -181,8 +181,8 @@ fn a_supervisor_that_did_not_run_blames_nobody() {
     let segment = segment();
     segment.heartbeats.begin_turn(Slot::at(0), Thread::Send);
     let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-    assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start), None);
-    assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
+    assert_eq!(watchdog.check(segment, &ALIVE, |_| None, start), None);
+    assert_eq!(watchdog.check(segment, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
 }
 
 /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of
@@ -195,7 +195,7 @@ fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
         let now = Duration::from_millis(millis);
         let used =
             |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
-        watchdog.look(segment, &ALIVE, used, start + now) == Some((Slot::at(0), Fault::Busy))
+        watchdog.check(segment, &ALIVE, used, start + now) == Some((Slot::at(0), Fault::Busy))
     })
 }
 
