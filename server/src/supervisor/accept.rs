@@ -16,13 +16,14 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Connections that are accepted in one turn: the children are looked after in between.
+/// Connections that are accepted per listener in one turn. The supervisor takes care of its
+/// children between turns.
 const ACCEPTS_PER_TURN: usize = 64;
-/// An address that goes on opening connections too fast is logged again after this.
+/// An address that keeps opening connections too fast is logged again after this time.
 const TOO_FAST_LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Supervisor {
-    /// Accepts those who wait, and passes each to a worker or turns it away.
+    /// Accepts waiting connections, and passes each to a worker or rejects it.
     pub(super) fn accept(&mut self) {
         self.listeners.resume(&self.epoll);
         for index in 0..self.listeners.tcp.len() {
@@ -32,7 +33,7 @@ impl Supervisor {
         }
     }
 
-    /// The same at one address. False if accepting pauses.
+    /// Accepts waiting connections of one listener. Returns false if accepting pauses.
     fn accept_at(&mut self, index: usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(tcp) = self.listeners.tcp.get(index) else { return false };
@@ -77,7 +78,8 @@ impl Supervisor {
         }
     }
 
-    /// Logs an address that opens connections too fast, once in a while and once for each.
+    /// Logs that an address opens connections too fast. The same address is logged only once in a
+    /// while.
     fn log_too_fast(&mut self, from: IpAddr) {
         let (address, now) = (AddressBlock::of(from), Instant::now());
         if self.listeners.too_fast.is_none_or(|(last, at)| {
@@ -99,7 +101,7 @@ impl Supervisor {
 
     fn pass_to_worker(&mut self, socket: Socket, origin: Origin) {
         let slot = self.children.least_loaded_worker(&self.connections);
-        // Its admission was a unit, and there are as many cells.
+        // It was admitted, and there is a cell for each connection that may be admitted.
         let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
         else {
             return;
@@ -108,16 +110,16 @@ impl Supervisor {
         self.send_backlog();
     }
 
-    /// It is served by a process of its own, which begins as a successor does: with a connection of
-    /// which the log knows nothing.
+    /// Forks a worker for a connection. The worker starts as a successor does, with a connection
+    /// that the log doesn't know yet.
     fn fork_worker(&mut self, socket: Socket, origin: Origin) {
         let peer = origin.peer;
         let Some(slot) = self.children.take_vacant() else {
-            // Somebody has left, and the process is just ending.
+            // Too many workers are just ending because their connection has ended.
             self.admission.release(peer.ip());
             return self.reject(socket, origin, Rejection::Full);
         };
-        // Its admission was a unit, and there are as many cells.
+        // It was admitted, and there is a cell for each connection that may be admitted.
         let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
         else {
             return;
@@ -139,8 +141,8 @@ impl Supervisor {
         }
     }
 
-    /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for
-    /// nobody.
+    /// Has a worker send the reason to the client and close the connection. The worker waits for
+    /// the client's end of input, which the supervisor must not do.
     fn reject(&mut self, socket: Socket, origin: Origin, why: Rejection) {
         log::debug!("rejected a connection from {}: {}", origin.peer.ip(), cause(why));
         let slot = self.children.least_loaded_worker(&self.connections);
@@ -150,19 +152,20 @@ impl Supervisor {
             ToWorker::Reject { reason: reason.to_owned() },
             socket.into(),
         ) {
-            // As many wait for that as may. A fresh socket takes a line at once; a client that has
-            // sent something may miss it.
+            // Too many rejected connections wait already. The send buffer of a new socket has room
+            // for a line. But closing it at once may reset the connection if the client has sent
+            // something, and the client may then miss the line.
             let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         }
         self.send_backlog();
     }
 
-    /// Rejects one of the connections that wait, by means of the reserved descriptor.
+    /// Rejects one of the waiting connections, with the help of the reserved descriptor.
     fn accept_without_descriptors(&mut self) {
         if let Some((socket, origin)) = self.listeners.accept_with_reserve() {
             self.reject(socket, origin, Rejection::NoDescriptors);
         }
-        // The rejected socket has been passed on, so its descriptor is free again.
+        // The rejected socket has been sent, so its descriptor is free again.
         self.listeners.reserve = open_reserve();
         self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
     }

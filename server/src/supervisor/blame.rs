@@ -1,25 +1,26 @@
-//! Finds what processes crash at: what their threads worked on. At the second crash at one place,
-//! that place is quarantined.
+//! Finds the input or record at which processes crash: the place that their threads were
+//! processing. A place is quarantined when a second process crashes there.
 
 use crate::segment::{Place, Segment, Thread, Treatment};
 use forkchat_common::ids::Slot;
 use std::collections::VecDeque;
 
-/// Places that are remembered: each was one death.
+/// How many places are remembered, with one crash each.
 const PLACES_MAX: usize = 64;
 
-/// The places at which somebody died by its own doing, once each.
+/// The places at which one process has crashed so far.
 #[derive(Debug, Default)]
 pub(super) struct Blame {
     places: VecDeque<Place>,
 }
 
 impl Blame {
-    /// The process in a slot died by its own doing. Returns what was quarantined for that.
+    /// Counts a crash of the process in a slot. Returns the places that are quarantined because of
+    /// it.
     pub fn count_crash(&mut self, segment: &Segment, slot: Slot) -> Vec<Place> {
         let mut quarantined = Vec::new();
-        // Which of its threads it was is not known from outside. An innocent one is hardly twice at
-        // the same place.
+        // Which thread crashed is not visible from outside, so the places of both are counted. An
+        // innocent thread is unlikely to be twice at the same place.
         let places = [Thread::Send, Thread::Receive]
             .into_iter()
             .filter_map(|thread| segment.quarantine.place(slot, thread));
@@ -66,7 +67,7 @@ mod tests {
     use forkchat_common::ids::{Sequence, SessionId};
 
     #[test]
-    fn deaths_of_those_who_came_before_a_record_was_quarantined_say_nothing_new() {
+    fn crashes_of_processes_that_began_a_record_before_it_was_quarantined_change_nothing() {
         const SLOTS: u16 = 8;
         let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
@@ -81,7 +82,7 @@ mod tests {
             session: SessionId::new(1, 0),
             treatment,
         };
-        // All come to it before anyone has died.
+        // All processes reach the record before the first one crashes.
         (0..SLOTS).for_each(|slot| {
             segment.quarantine.enter(Slot::at(slot), Thread::Send, at(Treatment::Apply))
         });

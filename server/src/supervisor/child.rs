@@ -12,28 +12,28 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// The first pause before a process is started again that died by its own doing; doubled each time.
+/// The pause before a crashed process is restarted. It doubles with each crash in a row.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// The longest.
+/// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// The longest when the server ends: there is little time left.
+/// The longest pause while the server stops: there is little time left.
 const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
-/// A process that lived this long has recovered: the next pause is the first again.
+/// After a process has lived this long, its next crash counts as the first again.
 pub(super) const RECOVERY_TIME: Duration = Duration::from_secs(10);
-/// Why we killed a process.
+/// Why the supervisor killed a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Somebody stopped it (SIGSTOP); no doing of its own.
+    /// It was stopped from outside (SIGSTOP). This is not a crash.
     Stopped,
-    /// It kept the log's lock.
+    /// It held the log's lock for too long.
     KeptLock,
-    /// It read nothing of the log.
+    /// It did not read the log for too long.
     ReadNothing,
-    /// One of its threads didn't come to an end.
+    /// One of its threads was in the same turn for too long.
     Busy,
-    /// One of its threads stands still between two turns.
+    /// One of its threads did not answer the watchdog's challenge.
     Frozen,
-    /// It was at a record that was others' death.
+    /// It was processing a record at which other processes had crashed.
     AtPoisonMessage,
 }
 
@@ -50,53 +50,54 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A slot.
+/// A slot, and the process in it if there is one.
 #[derive(Debug)]
 pub(super) struct Child {
     pub slot: Slot,
     pub kind: &'static Kind,
     pub pid: Option<Pid>,
     pub channel: Option<SupervisorEnd>,
-    /// What is to be said to it and wasn't yet, in order: the queue may be full, or nobody there.
+    /// Messages that were not sent yet, in order: the queue may be full, or no process reads it.
     pub backlog: VecDeque<(ToWorker, Descriptor)>,
-    /// When it is to be started, if it isn't running.
+    /// When the next process is to be started, if none runs.
     pub respawn_at: Option<Instant>,
     pub started_at: Instant,
-    /// Deaths by its own doing, one after another.
-    pub deaths: u32,
-    /// When it was reported to be stopped.
+    /// Crashes in a row.
+    pub crashes: u32,
+    /// When the process was reported stopped, until that is checked.
     pub stopped_at: Option<Instant>,
-    /// Why we killed it, if we did.
+    /// Why the supervisor killed the process, if it did.
     pub kill_reason: Option<Fault>,
-    /// Why it could not be forked, until it is: logged once.
+    /// Why the last fork failed, until one succeeds. Each reason is logged once.
     pub fork_failure: Option<String>,
-    /// How its predecessor died, until the successor is there and both are told in one line.
+    /// How the last process died, in words. It is logged together with the successor's pid.
     pub last_death: Option<String>,
-    /// When it died, until a successor is there.
+    /// When the last process died, until a successor is started.
     pub died_at: Option<Instant>,
-    /// When we killed it, until it is reaped.
+    /// When the supervisor killed the process, until that is reaped.
     pub killed_at: Option<Instant>,
-    /// The others wait neither for it nor for a successor any more.
+    /// The other processes no longer wait for this process or its successor.
     pub is_abandoned: bool,
     pub is_drained: bool,
-    /// What the supervisor gave to the process that runs in it, or ran last.
+    /// The settings that the supervisor gave to this process, or to the last one.
     pub given: Box<Settings>,
-    /// What was set from outside on it or a predecessor, for successors to take on.
+    /// The settings that were made from outside on this process or a predecessor. Successors apply
+    /// them.
     pub carried_over: Option<Box<Settings>>,
-    /// Failures under that, one after another.
+    /// Failures in a row with these settings.
     pub failures: u32,
 }
 
 #[derive(Debug)]
 pub(super) enum Descriptor {
-    /// The session's socket, which the connections keep.
+    /// The socket of this session. [`Connections`] owns it.
     Session(SessionId),
-    /// One that nobody else keeps.
+    /// A socket that no other table owns.
     Owned(OwnedFd),
 }
 
 impl Child {
-    /// Nothing runs in it.
+    /// A slot without a process.
     pub fn new(slot: Slot, kind: &'static Kind) -> Child {
         Child {
             slot,
@@ -106,7 +107,7 @@ impl Child {
             backlog: VecDeque::new(),
             respawn_at: None,
             started_at: Instant::now(),
-            deaths: 0,
+            crashes: 0,
             stopped_at: None,
             kill_reason: None,
             fork_failure: None,
@@ -126,8 +127,8 @@ impl Child {
         self.kind.name(self.slot)
     }
 
-    /// A process was started in it. With the sessions that its predecessor had it was given those
-    /// that were still to be handed over.
+    /// Records that a process was started. Messages with sessions' sockets are dropped from the
+    /// backlog, since the process inherited these sockets with the others.
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
         self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Session(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
@@ -137,20 +138,21 @@ impl Child {
             (None, None, false, None);
     }
 
-    /// How it goes on if it crashes again and again and no process waits for it any more.
+    /// How it is restarted if it is in a crash loop; `None` if it isn't.
     pub fn in_crash_loop(&self) -> Option<CrashLoop> {
-        self.kind.crash_loop.filter(|crash_loop| self.deaths >= crash_loop.crashes)
+        self.kind.crash_loop.filter(|crash_loop| self.crashes >= crash_loop.crashes)
     }
 
-    /// Whether the kernel may have killed it since a control group that an operator moved it to has
-    /// too little memory: it lived for a moment only, and the next may live no longer.
+    /// Whether the kernel may have killed it because an operator moved it to a control group with
+    /// too little memory. That is likely if it lived for only a moment, and its successor may live
+    /// no longer.
     pub fn may_lack_memory(&self) -> bool {
         self.carried_over.as_ref().is_some_and(|settings| settings.has_group())
             && self.started_at.elapsed() < BACKOFF_MAX
     }
 
-    /// It failed. Returns what was set from outside if so many failed under that one after another
-    /// that their successor is to begin without it.
+    /// Counts a failure. After too many failures in a row with settings from outside, removes these
+    /// settings and returns them: the successor then starts without them.
     pub fn count_failure(&mut self) -> Option<Box<Settings>> {
         if self.carried_over.is_none() || self.started_at.elapsed() > RECOVERY_TIME {
             self.failures = 0;
@@ -159,12 +161,14 @@ impl Child {
         self.carried_over.take_if(|_| self.failures >= FAILURES_MAX)
     }
 
+    /// Marks the slot as abandoned.
     pub fn abandon(&mut self) -> Slot {
         self.is_abandoned = true;
         self.slot
     }
 
-    /// Returns how many of those that are to be rejected no longer wait.
+    /// Sends the waiting messages. Adds sessions whose socket can't be sent to `lost`. Returns how
+    /// many connections to be rejected no longer wait.
     pub fn send_backlog(&mut self, connections: &Connections, lost: &mut Vec<SessionId>) -> usize {
         let mut rejected = 0;
         let Some(channel) = &self.channel else { return 0 };
@@ -173,7 +177,7 @@ impl Child {
                 Descriptor::Owned(socket) => channel.send(message, Some(socket.as_fd())),
                 Descriptor::Session(session) => match connections.socket(*session) {
                     Some(socket) => channel.send(message, Some(socket)),
-                    // It is over already.
+                    // The session has ended already.
                     None => Ok(()),
                 },
             };
@@ -193,16 +197,16 @@ impl Child {
         rejected
     }
 
-    /// How long to wait before it is started again, given whether the server ends.
+    /// How long to wait before a successor is started. Counts the crash if `is_crash`.
     pub fn backoff(&mut self, is_crash: bool, is_stopping: bool) -> Duration {
         if !is_crash {
             return Duration::ZERO;
         }
         if self.started_at.elapsed() > RECOVERY_TIME {
-            self.deaths = 0;
+            self.crashes = 0;
         }
-        self.deaths += 1;
-        let pause = backoff(self.deaths);
+        self.crashes += 1;
+        let pause = backoff(self.crashes);
         if is_stopping {
             return pause.min(BACKOFF_MAX_AT_END);
         }
@@ -210,7 +214,7 @@ impl Child {
     }
 }
 
-pub(super) fn backoff(deaths: u32) -> Duration {
-    let doublings = deaths.saturating_sub(1).min(16);
+pub(super) fn backoff(crashes: u32) -> Duration {
+    let doublings = crashes.saturating_sub(1).min(16);
     (BACKOFF_MIN * 2u32.pow(doublings)).min(BACKOFF_MAX)
 }

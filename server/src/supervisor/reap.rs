@@ -1,4 +1,4 @@
-//! Reaping: every death is noticed, reported, and answered.
+//! Reaping: the supervisor notices every death of a child, reports it, and schedules a successor.
 
 use super::carried_over::{FAILURES_MAX, Settings};
 use super::child::Fault;
@@ -14,12 +14,11 @@ use nix::unistd::Pid;
 use std::time::Instant;
 
 impl Supervisor {
-    /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it
-    /// looks until there is nothing.
+    /// Reaps all children that have ended, and records which were stopped. Several SIGCHLD may have
+    /// become one, so this continues until no child has changed.
     pub(super) fn reap(&mut self) {
         loop {
-            // Looked at first, and left as it is: when it has been waited for, nothing can be read
-            // of it any more.
+            // First without reaping: nothing can be read about a process once it was waited for.
             let next = match waitid(
                 Id::All,
                 WaitPidFlag::WEXITED
@@ -32,12 +31,12 @@ impl Supervisor {
                     self.record_settings(status);
                     status.pid()
                 }
-                // The system refuses it. Then processes are reaped without a look, and nothing is
-                // carried over.
+                // The system refuses this call. Then children are reaped without it, and no
+                // settings are carried over.
                 Err(_) => None,
             };
             match waitpid(next, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-                // It was stopped, and goes on.
+                // The child was stopped, but was continued since.
                 Ok(WaitStatus::StillAlive) if next.is_some() => {}
                 Ok(WaitStatus::Stopped(pid, _)) if self.log_process.was_stopped(pid) => {}
                 Ok(WaitStatus::Stopped(pid, _)) => {
@@ -59,16 +58,18 @@ impl Supervisor {
         }
     }
 
-    /// Notes what was set from outside on a process that has ended, for its successor.
+    /// Records the settings that were made from outside on a process that has ended, for its
+    /// successor.
     fn record_settings(&mut self, status: WaitStatus) {
         let pid = match status {
-            // That is how the process of a connection ends which is over: it has no successor.
+            // A worker ends like this after its only connection has ended. It has no successor.
             WaitStatus::Exited(_, FINISHED) => None,
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => Some(pid),
             _ => None,
         };
         let slot = pid.and_then(|pid| self.children.slot_of(pid));
-        // One that hadn't begun may not have taken on what it was to have: that stays as it was.
+        // A process that ended before it applied its settings says nothing about them: the recorded
+        // ones stay.
         if let Some((pid, slot)) =
             pid.zip(slot).filter(|(_, slot)| self.work.segment.start_gate.has_begun(slot.index()))
         {
@@ -79,10 +80,11 @@ impl Supervisor {
         }
     }
 
+    /// Handles the end of a child: reports it, and decides when its successor starts.
     fn handle_exit(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
         self.work.post.leave(slot, self.segment, Slot::JOURNAL);
-        // What it said before it died counts.
+        // The messages that it sent before its death are still valid.
         self.receive(slot);
         self.children.close_channel(slot, &self.epoll);
         let ends = self.children.kind(slot).ends;
@@ -114,8 +116,8 @@ impl Supervisor {
         }
         let may_be_limits =
             self.children.carried_over(slot).is_some_and(Settings::may_cause_failure);
-        // A process that was killed before it served may have been killed by its control group's
-        // limit on memory.
+        // A process that was killed before it served may have been killed because of its control
+        // group's memory limit.
         if (is_crash || !self.work.segment.start_gate.is_ready(slot.index()))
             && let Some(settings) = self.children.get(slot).count_failure()
         {
@@ -124,14 +126,14 @@ impl Supervisor {
                  them; set looser ones if you need them"
             );
         }
-        // What fails for want of something says nothing about the record or the input that it was
-        // at.
+        // A process that lacks a resource may crash anywhere, so the record or input it was
+        // processing is not to blame.
         if is_crash && !may_be_limits {
             let quarantined = self.blame.count_crash(self.segment, slot);
             quarantined.into_iter().for_each(|place| self.kill_hanging_at(place));
         }
-        // It may have died between publishing news and waking those who should know; and what is
-        // quarantined is news, too.
+        // It may have died after it published news and before it woke the others. A quarantined
+        // record is news, too.
         self.segment.doorbells.ring_all();
         if self.stage == Stage::Now {
             return;
@@ -149,8 +151,8 @@ impl Supervisor {
         child.last_death = Some(words);
     }
 
-    /// Whoever hangs at a record that was others' death would do so until the watchdog has come to
-    /// it, one after another.
+    /// Kills the processes that are at this record, at which others have crashed. They are likely
+    /// to hang there, and the watchdog would find only one of them at a time.
     fn kill_hanging_at(&mut self, place: Place) {
         for slot in self.children.alive() {
             if self
@@ -164,7 +166,7 @@ impl Supervisor {
         }
     }
 
-    /// Nothing is left of what was in a slot of a worker with one connection.
+    /// Frees the slot of a worker whose only connection has ended.
     pub(super) fn vacate(&mut self, slot: Slot) {
         self.segment.cursors.vacate(slot);
         self.children.vacate(slot);

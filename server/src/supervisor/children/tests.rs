@@ -10,7 +10,8 @@ fn children(workers: u16, own_workers: usize, rejected_max: usize) -> Children {
 
 #[test]
 fn the_pause_doubles_up_to_a_second() {
-    let millis: Vec<u128> = [1, 2, 3, 7, 8, 1_000].map(|deaths| backoff(deaths).as_millis()).into();
+    let millis: Vec<u128> =
+        [1, 2, 3, 7, 8, 1_000].map(|crashes| backoff(crashes).as_millis()).into();
     assert_eq!(millis, [10, 20, 40, 640, 1_000, 1_000]);
 }
 
