@@ -1,22 +1,26 @@
-//! Finds processes that hang. A process that lives but is stuck blocks the others: it holds the
+//! Finds processes that hang. A running process that is stuck blocks the others: it holds the log's
 //! lock, or its cursor keeps the ring full.
 //!
-//! The watchdog looks from outside, at numbers in shared memory, and needs no clock of the
-//! processes that it watches. A process is stalled if a number that should have changed has stayed
-//! the same for two seconds: the log's lock in the same hold, a cursor behind the tail, a thread in
-//! the same turn. Waiting for room, for the lock or for a peer happens between turns and does not
-//! count. A thread may also hang between two turns, where it should wake up when there is work;
-//! that does not show from outside. So the supervisor asks each process for an answer now and then,
-//! which both of its threads have to give. It asks a few processes at a time, since an idle process
-//! has to be woken three times for it, which takes some 100 µs of CPU. That is 0.005 % of a CPU for
-//! each process, and with a thousand processes no more than 0.4 % together, where it takes half a
-//! minute to ask each one. One process at a time is killed, the lock's owner first; then all the
-//! others get two seconds again.
+//! The watchdog reads numbers in shared memory, and needs no clock of the processes that it
+//! watches. A process is stalled if a number that should have changed has stayed the same for two
+//! seconds: the lock is still in the same hold, a cursor before the tail has not moved, or a thread
+//! is still in the same turn. Waiting for room, for the lock or for a peer happens between turns
+//! and does not count.
+//!
+//! A thread may also hang between two turns, where it should wake up when there is work. That is
+//! not visible in these numbers. So the supervisor challenges each process now and then, and both
+//! threads of the process have to answer. An idle process has to be woken three times for that,
+//! which takes some 100 µs of CPU. So only a few processes are challenged at a time. That is 0.005
+//! % of a CPU for each process, and at most 0.4 % together; with a thousand processes a round takes
+//! half a minute.
+//!
+//! Only one process at a time is killed, the lock's owner first. Then all others get two seconds
+//! again.
 //!
 //! A process that waits for the CPU is not stuck, and its successor would not get the CPU any
 //! sooner. On a machine that is busy with other programs, and above all with `--nice` or `--sched
-//! idle`, that may take seconds. The kernel says how long each thread ran, and how long it waited
-//! to run: see `cpu_use`.
+//! idle`, it may wait for seconds. The kernel reports how long each thread ran, and how long it
+//! waited to run: see `cpu_use`.
 
 use super::child::Fault;
 use super::cpu_use::CpuUse;
@@ -25,43 +29,44 @@ use crate::segment::{Segment, Thread};
 use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
-/// How long the same number may stay.
+/// How long a number may stay the same.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// How long one may wait for the CPU. Everyone else waits for it meanwhile.
+/// How long a process may wait for the CPU. All others wait for it meanwhile.
 const STARVED_MAX: Duration = Duration::from_secs(20);
-/// A process is asked for a sign of life no oftener than this,
+/// The shortest time between two challenges of a process.
 const CHALLENGE_INTERVAL: Duration = Duration::from_secs(2);
-/// and so many at a look.
+/// How many processes are challenged in one check.
 const CHALLENGES_PER_CHECK: usize = 8;
-/// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to
-/// blame.
+/// In how many checks a number must have been the same. When the supervisor itself didn't run for a
+/// while, the others are not to blame.
 const CHECKS_MIN: u32 = 4;
-/// Looks closer together than this are one.
+/// The shortest time between two checks.
 const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(200);
 
-/// What was seen of everyone.
+/// What the watchdog has seen of all processes.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     lock: Watch<Holder>,
     slots: Vec<SlotWatch>,
-    /// The slot before which were those that were asked for a sign of life last.
+    /// The slot at which the next round of challenges begins.
     challenge_next: usize,
     last_check: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct SlotWatch {
-    /// With the beat of the thread that reads: one that takes many sessions over is at work.
+    /// The cursor, with the beat of the send thread: a worker that takes over many sessions makes
+    /// progress though its cursor stays.
     cursor: Watch<(Sequence, u64)>,
     threads: [Watch<u64>; 2],
-    /// The signs of life that were asked for.
+    /// Unanswered challenges, by thread.
     answers: [Watch<(u64, u64)>; 2],
     challenged_at: Option<Instant>,
-    /// What it had used of the CPU when it was first seen to stand still, and when that was.
+    /// When it was first seen to stand still, and how much CPU time it had used by then.
     standstill: Option<(Instant, CpuUse)>,
 }
 
-/// One number, and since when it has been the same.
+/// A number, since when it has been the same, and in how many checks.
 #[derive(Clone, Debug)]
 struct Watch<T> {
     seen: Option<(T, Instant, u32)>,
@@ -74,7 +79,8 @@ impl<T> Default for Watch<T> {
 }
 
 impl<T: PartialEq + Copy> Watch<T> {
-    /// Sees the number, `None` if it may stay. Whether it has been the same for too long.
+    /// Records the number; `None` if it may stay the same. Returns whether it has been the same for
+    /// too long.
     fn update(&mut self, number: Option<T>, now: Instant) -> bool {
         self.seen = match (number, self.seen) {
             (None, _) => None,
@@ -88,14 +94,14 @@ impl<T: PartialEq + Copy> Watch<T> {
         })
     }
 
-    /// Whether it was the same the last time, too.
+    /// Whether it was already the same in the previous check.
     fn is_unchanged(&self) -> bool {
         self.seen.is_some_and(|(_, _, checks)| checks > 1)
     }
 }
 
 impl Watchdog {
-    /// Has seen nothing yet of so many slots.
+    /// A watchdog for this many slots that has seen nothing yet.
     pub fn new(slots: usize) -> Watchdog {
         Watchdog {
             lock: Watch::default(),
@@ -105,18 +111,18 @@ impl Watchdog {
         }
     }
 
-    /// Another process is in this slot.
+    /// Forgets what was seen of a slot, since it has another process now.
     pub fn reset(&mut self, slot: Slot) {
         self.slots[slot.index()] = SlotWatch::default();
     }
 
-    /// Whether the next look is one: a moment has passed since the last.
+    /// Whether enough time has passed for another check.
     pub fn is_due(&self, now: Instant) -> bool {
         self.last_check.is_none_or(|last| now.duration_since(last) >= CHECK_INTERVAL_MIN)
     }
 
-    /// Looks at everyone that is alive; `used` tells what they have used of the CPU, if the kernel
-    /// does. The one to be killed, and why.
+    /// Checks all processes in `alive`. `used` returns how much CPU time a process has used, if the
+    /// kernel reports it. Returns the process to be killed, and why.
     pub fn check(
         &mut self,
         segment: &Segment,
@@ -130,7 +136,8 @@ impl Watchdog {
         self.last_check = Some(now);
         let verdict = self.find_stalled(segment, alive, used, now);
         if verdict.is_some() {
-            // Whoever waited for it shall not be blamed for that.
+            // Others may have stalled only because they waited for this process, so all start
+            // afresh.
             *self = Watchdog {
                 last_check: self.last_check,
                 challenge_next: self.challenge_next,
@@ -141,10 +148,10 @@ impl Watchdog {
         verdict
     }
 
-    /// Asks the next few processes for a sign of life.
+    /// Challenges the next few processes.
     fn challenge(&mut self, segment: &Segment, alive: &[Slot], now: Instant) {
         let start = alive.partition_point(|slot| slot.index() < self.challenge_next);
-        let (before, behind) = alive.split_at(start);
+        let (before, after) = alive.split_at(start);
         let is_due = |slot: &&Slot| {
             let is_long_ago = self.slots[slot.index()]
                 .challenged_at
@@ -152,16 +159,11 @@ impl Watchdog {
             let has_answered = [Thread::Receive, Thread::Send]
                 .into_iter()
                 .all(|thread| segment.heartbeats.unanswered(**slot, thread).is_none());
-            // One that hasn't begun to read has no loop yet.
+            // A process that hasn't begun to read has no loop yet that could answer.
             is_long_ago && has_answered && segment.cursors.get(**slot).is_some()
         };
-        let due: Vec<Slot> = behind
-            .iter()
-            .chain(before)
-            .filter(is_due)
-            .take(CHALLENGES_PER_CHECK)
-            .copied()
-            .collect();
+        let due: Vec<Slot> =
+            after.iter().chain(before).filter(is_due).take(CHALLENGES_PER_CHECK).copied().collect();
         for slot in due {
             self.slots[slot.index()].challenged_at = Some(now);
             self.challenge_next = slot.index() + 1;
@@ -185,9 +187,9 @@ impl Watchdog {
         let (mut slowest, mut busy, mut frozen, mut is_owner_starved) = (None, None, None, false);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
-            let behind = segment.cursors.get(slot).filter(|&cursor| cursor < tail);
+            let lagging = segment.cursors.get(slot).filter(|&cursor| cursor < tail);
             let beat = segment.heartbeats.beat(slot, Thread::Send);
-            let reads_nothing = watch.cursor.update(behind.map(|cursor| (cursor, beat)), now);
+            let reads_nothing = watch.cursor.update(lagging.map(|cursor| (cursor, beat)), now);
             let mut is_busy = false;
             for (thread, watch) in
                 [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads)
@@ -208,7 +210,7 @@ impl Watchdog {
                 continue;
             }
             if reads_nothing {
-                slowest = slowest.min(Some((behind, slot))).or(Some((behind, slot)));
+                slowest = slowest.min(Some((lagging, slot))).or(Some((behind, slot)));
             }
             if is_busy {
                 busy = Some(slot);
@@ -218,7 +220,7 @@ impl Watchdog {
             }
         }
         if is_owner_starved {
-            // They wait for one who waits for the CPU.
+            // The others wait for the lock, and its owner waits for the CPU.
             return None;
         }
         let owner = owner.filter(|_| is_lock_stalled).map(|slot| (slot, Fault::KeptLock));
@@ -230,8 +232,7 @@ impl Watchdog {
 }
 
 impl SlotWatch {
-    /// Notes what it has used of the CPU when it is first seen to stand still, in one way or
-    /// another.
+    /// Records the CPU time when the process is first seen to stand still in any way.
     fn record_cpu_use(
         &mut self,
         keeps_lock: bool,
@@ -249,8 +250,8 @@ impl SlotWatch {
         }
     }
 
-    /// Whether it has done little but wait for the CPU since it was seen to stand still, and not
-    /// for too long.
+    /// Whether it has mostly waited for the CPU since it was first seen to stand still, and not for
+    /// too long.
     fn is_starved(&self, used: impl Fn() -> Option<CpuUse>, now: Instant) -> bool {
         let (Some((since, before)), Some(used)) = (self.standstill, used()) else { return false };
         let (elapsed, ran, waited) = (

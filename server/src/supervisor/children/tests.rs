@@ -9,21 +9,21 @@ fn children(workers: u16, own_workers: usize, rejected_max: usize) -> Children {
 }
 
 #[test]
-fn the_pause_doubles_up_to_a_second() {
+fn the_backoff_doubles_up_to_a_second() {
     let millis: Vec<u128> =
         [1, 2, 3, 7, 8, 1_000].map(|crashes| backoff(crashes).as_millis()).into();
     assert_eq!(millis, [10, 20, 40, 640, 1_000, 1_000]);
 }
 
 #[test]
-fn what_was_set_from_outside_is_dropped_when_processes_fail_under_it_in_a_row_and_not_before() {
+fn settings_from_outside_are_dropped_after_several_failures_in_a_row() {
     let mut children = children(1, 0, 0);
     let set = || Some(Box::new(Settings::default()));
     let child = children.get(FIRST);
     assert_eq!([(); 5].map(|()| child.count_failure()), [const { None }; 5], "nothing was set");
     child.carried_over = set();
     assert_eq!((child.count_failure(), child.count_failure()), (None, None));
-    // It lived long.
+    // It lived long enough to count as recovered.
     child.started_at -= 2 * RECOVERY_TIME;
     assert_eq!(child.count_failure(), None);
     child.started_at = Instant::now();
@@ -34,7 +34,7 @@ fn what_was_set_from_outside_is_dropped_when_processes_fail_under_it_in_a_row_an
 }
 
 #[test]
-fn what_was_set_on_the_process_of_a_connection_ends_with_it() {
+fn settings_on_a_worker_with_its_own_connection_end_with_the_connection() {
     let mut children = children(1, 1, 0);
     let slot = children.take_vacant().unwrap();
     children.get(slot).carried_over = Some(Box::default());
@@ -43,7 +43,7 @@ fn what_was_set_on_the_process_of_a_connection_ends_with_it() {
 }
 
 #[test]
-fn a_connection_goes_to_the_least_loaded_that_runs() {
+fn a_connection_goes_to_the_running_worker_with_the_fewest_connections() {
     let mut children = children(3, 0, 0);
     let mut connections = Connections::new(9, 4);
     children.get(Slot::at(2)).pid = Some(Pid::from_raw(1));
@@ -59,7 +59,7 @@ fn a_connection_goes_to_the_least_loaded_that_runs() {
 }
 
 #[test]
-fn as_many_wait_to_be_rejected_as_may_and_the_next_is_given_back() {
+fn rejections_wait_up_to_a_limit_and_the_next_is_returned() {
     let mut children = children(1, 0, 2);
     let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
     let send = |children: &mut Children| {

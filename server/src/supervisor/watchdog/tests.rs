@@ -16,7 +16,7 @@ fn segment() -> &'static Segment {
     segment
 }
 
-/// Everyone who lives gives a sign of life.
+/// All processes answer their challenges.
 fn live(segment: &Segment) {
     for slot in ALIVE {
         segment.heartbeats.answer(slot, Thread::Send);
@@ -24,7 +24,7 @@ fn live(segment: &Segment) {
     }
 }
 
-/// Looks every quarter of a second for so long; the first verdict and when it came.
+/// Checks every quarter of a second for this long. Returns the first verdict and when it came.
 fn watch(
     segment: &Segment,
     millis: u64,
@@ -52,7 +52,7 @@ fn idle_processes_are_left_alone() {
 }
 
 #[test]
-fn who_keeps_the_lock_is_killed_before_those_who_wait_for_it() {
+fn the_lock_owner_is_killed_before_the_processes_that_wait_for_it() {
     let segment = segment();
     append(segment);
     let _held = segment.log.hold_lock(Slot::at(1));
@@ -60,7 +60,7 @@ fn who_keeps_the_lock_is_killed_before_those_who_wait_for_it() {
 }
 
 #[test]
-fn who_reads_nothing_is_killed_and_who_is_slow_is_not() {
+fn a_process_that_reads_nothing_is_killed_and_a_slow_one_is_not() {
     let segment = segment();
     let mut read = segment.log.tail();
     append(segment);
@@ -73,13 +73,12 @@ fn who_reads_nothing_is_killed_and_who_is_slow_is_not() {
 }
 
 #[test]
-fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_killed_when_that_stops_too()
- {
+fn a_worker_that_takes_over_sessions_is_left_alone_while_its_beat_changes() {
     let segment = segment();
     append(segment);
     segment.cursors.publish(Slot::at(0), segment.log.tail());
     let mut sessions = 0..39;
-    // It begins a turn for each session, and applies nothing meanwhile.
+    // The worker begins a turn for each session, and applies no record meanwhile.
     let takes_over = || {
         if sessions.next().is_some() {
             segment.heartbeats.begin_turn(Slot::at(1), Thread::Send);
@@ -93,7 +92,7 @@ fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_k
 }
 
 #[test]
-fn who_spins_in_one_turn_is_killed() {
+fn a_process_that_spins_in_one_turn_is_killed() {
     let segment = segment();
     segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
     let busy = || {
@@ -103,7 +102,7 @@ fn who_spins_in_one_turn_is_killed() {
 }
 
 #[test]
-fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
+fn a_predecessors_turn_does_not_count_against_its_successor() {
     let segment = segment();
     segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
     segment.rest_threads(Slot::at(0));
@@ -111,7 +110,7 @@ fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
 }
 
 #[test]
-fn a_thread_that_gives_no_sign_of_life_is_the_end_of_its_process() {
+fn a_process_is_killed_if_one_of_its_threads_does_not_answer() {
     for frozen in [Thread::Receive, Thread::Send] {
         let segment = segment();
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
@@ -125,13 +124,13 @@ fn a_thread_that_gives_no_sign_of_life_is_the_end_of_its_process() {
             }
             Some((verdict?, millis))
         });
-        // It is asked at the first look, and seen not to have answered at the second.
+        // It is challenged in the first check, and seen not to have answered in the second.
         assert_eq!(verdict, Some(((Slot::at(0), Fault::Frozen), 2_250)), "{frozen:?}");
     }
 }
 
 #[test]
-fn a_send_thread_in_a_long_turn_is_alive_while_its_beat_changes() {
+fn a_send_thread_with_many_turns_need_not_answer_while_its_beat_changes() {
     let segment = segment();
     let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
     for look in 0..40 {
@@ -146,7 +145,7 @@ fn a_send_thread_in_a_long_turn_is_alive_while_its_beat_changes() {
 }
 
 #[test]
-fn many_processes_are_asked_for_a_sign_of_life_in_turn_a_few_at_a_time() {
+fn many_processes_are_challenged_in_turn_a_few_at_a_time() {
     const SLOTS: u16 = 20;
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
@@ -177,7 +176,7 @@ fn many_processes_are_asked_for_a_sign_of_life_in_turn_a_few_at_a_time() {
 }
 
 #[test]
-fn a_supervisor_that_did_not_run_blames_nobody() {
+fn no_process_is_killed_because_the_supervisor_did_not_run() {
     let segment = segment();
     segment.heartbeats.begin_turn(Slot::at(0), Thread::Send);
     let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
@@ -185,8 +184,8 @@ fn a_supervisor_that_did_not_run_blames_nobody() {
     assert_eq!(watchdog.check(segment, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
 }
 
-/// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of
-/// the time, in percent; perhaps does so now.
+/// When a process that stands still in a turn is killed, if it ran and waited for the CPU for these
+/// shares of the time, in percent, and is or isn't runnable now.
 fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
     let segment = segment();
     segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
@@ -200,11 +199,11 @@ fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
 }
 
 #[test]
-fn who_waits_for_the_cpu_has_more_time_and_who_spins_or_sleeps_has_not() {
+fn a_process_that_waits_for_the_cpu_has_more_time_than_one_that_spins_or_sleeps() {
     assert_eq!(killed_after(0, 0, false), Some(2_000), "it sleeps");
     assert_eq!(killed_after(100, 0, true), Some(2_000), "it spins");
     assert_eq!(killed_after(20, 80, true), Some(2_000), "it spins among others who do");
-    // From the second look on.
+    // Counted from the second check.
     assert_eq!(
         killed_after(1, 99, false),
         Some(20_250),
