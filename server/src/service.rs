@@ -17,13 +17,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
-/// Done: the server is running, or, for `stop`, no server is running any more.
+/// Done: the server is running or, after `stop`, no server is running any more.
 pub const EXIT_DONE: i32 = 0;
-/// A server is already running; it was not touched.
+/// A server was already running, and was left alone.
 pub const EXIT_RUNNING: i32 = 3;
 
-/// Time that a server has after its grace period to kill its children and to wait for those that
-/// are blocked in the kernel.
+/// How long a server may take, after its grace period, to kill its children and to wait for those
+/// that are blocked in the kernel.
 const MARGIN: Duration = Duration::from_secs(5);
 
 const PID_FILE: &str = "forkchat.pid";

@@ -210,7 +210,7 @@ impl Watchdog {
                 continue;
             }
             if reads_nothing {
-                slowest = slowest.min(Some((lagging, slot))).or(Some((behind, slot)));
+                slowest = slowest.min(Some((lagging, slot))).or(Some((lagging, slot)));
             }
             if is_busy {
                 busy = Some(slot);
