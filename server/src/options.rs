@@ -159,10 +159,10 @@ const STATUS_EPILOGUE: &str = "\
 Also accepts the options of start, so that a script can pass the same ones, and ignores them.
 Exit codes: 0 running, 3 not running, 4 unknown";
 
-/// Where to listen by default.
+/// The default address to listen on.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9000";
 
-/// A concurrency model; what it is, says its row in `models`.
+/// A concurrency model. Its row in `models` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModelName {
     /// A worker a CPU, each with one receive and one send thread for all its connections
@@ -179,25 +179,25 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// What was given as an address to listen on.
+/// A value of an option that names addresses to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// A name or a number: its addresses, which have one port. One at least.
+    /// The addresses of a host, at least one, all with the same port.
     On(Vec<SocketAddr>),
     /// Nowhere.
     Off,
 }
 
 impl Options {
-    /// `--workers`, or one a CPU.
+    /// `--workers`, or else one per CPU.
     pub fn workers(&self) -> u16 {
         let cpus =
             || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
         self.workers.unwrap_or_else(cpus)
     }
 
-    /// The data directory: as given, or where the XDG Base Directory Specification has a user's
-    /// state. `None` if the user has no home.
+    /// The data directory: `--data-dir`, or the directory for a user's state according to the XDG
+    /// Base Directory Specification. `None` if the user has no home directory.
     pub fn data_dir(&self) -> Option<PathBuf> {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -222,7 +222,7 @@ fn hide_all_but(argument: Arg, shown: &[&str]) -> Arg {
 
 fn parse_policy() -> impl TypedValueParser<Value = Policy> {
     let named = |name: String| Policy::ALL.into_iter().find(|policy| policy.name() == name);
-    // Only names of policies come through.
+    // The parser accepts only names of policies.
     PossibleValuesParser::new(Policy::ALL.map(Policy::name))
         .map(move |name| named(name).unwrap_or(Policy::Other))
 }
@@ -251,7 +251,7 @@ fn parse_rate(text: &str) -> Result<RateLimit, String> {
     }
 }
 
-/// Off is none.
+/// The number of lines; `off` is 0.
 fn parse_history(text: &str) -> Result<u64, String> {
     match text.parse() {
         _ if text == "off" => Ok(0),

@@ -37,12 +37,12 @@ pub const EXIT_UNKNOWN: i32 = 4;
 
 /// Serves in the foreground until the server ends. Returns its exit code.
 ///
-/// Locks the pid file of its data directory, so that `stop`, `start` and `status` find it. Serves
-/// without it if that fails.
+/// Locks the pid file in its data directory, so that `stop`, `start` and `status` find the server.
+/// If that fails, it serves without.
 pub fn serve(options: Options) -> i32 {
     let _held = options.data_dir().and_then(|data_dir| {
         create_data_dir(&data_dir).ok()?;
-        // Relative to where it is now, which stays.
+        // A relative path is fine: the working directory stays the same.
         PidFile::take_in_foreground(&data_dir.join(PID_FILE)).ok()
     });
     supervisor::run(options, |_| true)
@@ -86,10 +86,10 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         return fail(NO_HOME, EXIT_USAGE);
     };
     let mut serving = options.serving.clone();
-    // The daemon changes directory, and opens the database later.
+    // The daemon changes its directory, and opens the database after that.
     serving.data_dir = serving.data_dir().map(|data_dir| absolute(&data_dir).unwrap_or(data_dir));
     if options.pid_file.is_none() || options.log.is_none() {
-        // As the journal makes it.
+        // As the journal creates it.
         let made = serving.data_dir.as_deref().map_or(Ok(()), create_data_dir);
         if let (Err(error), Some(data_dir)) = (made, &serving.data_dir) {
             let data_dir = data_dir.display();
@@ -103,9 +103,10 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
     }
     let main = |ready: Ready<'_>| {
         if let Some(nice) = serving.nice {
-            // Its session has just begun, and with it a group of processes whose nice value counts
-            // among groups. Source: sched(7), autogroup. Where there is no such thing, or no right
-            // to it, the processes' own nice values are what there is.
+            // The daemon's new session also begins a new autogroup. In an autogroup, nice values
+            // only count among its own processes, so the group as a whole gets the value too.
+            // Source: sched(7). Where the kernel has no autogroups, or the server lacks the
+            // privilege, the processes' own nice values have to do.
             let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
         }
         supervisor::run(serving, |started| match started {
@@ -124,7 +125,7 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         Err(error @ StartError::Running(_)) => {
             fail(format_args!("{error}; {advice}"), EXIT_RUNNING)
         }
-        // A server that was stopped before it was ready has ended as it should, and there is none.
+        // A server that was stopped before it was ready exits with 0, but the start has failed.
         Err(StartError::Failed { code, text }) => fail(text, code.max(EXIT_FAILED)),
         Err(error @ StartError::NoReport) => {
             fail(format_args!("{error}; see the log output in {}", log.display()), EXIT_FAILED)
@@ -201,7 +202,7 @@ fn in_foreground(pid: Pid, pid_file: &Path) -> String {
     )
 }
 
-/// Makes the data directory, as the journal does.
+/// Creates the data directory, as the journal does.
 fn create_data_dir(data_dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
@@ -214,13 +215,13 @@ fn log(options: &ServiceOptions) -> Option<PathBuf> {
     options.log.clone().or_else(|| Some(options.serving.data_dir()?.join("forkchat.log")))
 }
 
-/// Prints what was done. A closed pipe is no failure.
+/// Prints what was done, and returns the exit code. A closed pipe is not a failure.
 fn done(words: impl std::fmt::Display) -> i32 {
     let _ = writeln!(io::stdout(), "forkchat-server: {words}");
     EXIT_DONE
 }
 
-/// Prints why it wasn't done. Returns the exit code.
+/// Prints why it wasn't done, and returns `code`.
 fn fail(words: impl std::fmt::Display, code: i32) -> i32 {
     let _ = writeln!(io::stderr(), "forkchat-server: {words}");
     code

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn the_command_line_is_consistent_and_has_its_defaults() {
+fn the_command_line_is_consistent_and_has_the_documented_defaults() {
     use clap::CommandFactory;
     CommandLine::command().debug_assert();
     let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
@@ -49,14 +49,14 @@ fn addresses_to_listen_on_add_up_and_replace_the_default() {
 }
 
 #[test]
-fn a_command_stands_alone() {
+fn a_command_excludes_the_options_of_serving() {
     assert!(matches!(CommandLine::parse_from(["", "doctor"]).command, Some(Command::Doctor)));
     assert!(CommandLine::try_parse_from(["", "--tcp", "off", "doctor"]).is_err());
     assert!(CommandLine::try_parse_from(["", "doctor", "--tcp", "off"]).is_err());
 }
 
 #[test]
-fn a_service_takes_what_the_server_takes_and_where_its_files_are() {
+fn a_service_accepts_the_servers_options_and_the_paths_of_its_files() {
     for name in ["start", "stop", "restart", "status"] {
         let line = [
             "",
@@ -85,13 +85,12 @@ fn a_service_takes_what_the_server_takes_and_where_its_files_are() {
         assert_eq!((options.serving.tcp, options.serving.grace), (vec![Listen::Off], 9));
         assert_eq!((options.pid_file, options.log), (Some("p".into()), Some("l".into())));
     }
-    // Without a terminal to go away and a shell's directory to be in, a server has no use for
-    // them.
+    // A server in the foreground needs neither option.
     assert!(CommandLine::try_parse_from(["", "--pid-file", "p"]).is_err());
 }
 
 #[test]
-fn scheduling_has_names_and_numbers_below_zero() {
+fn scheduling_options_accept_policy_names_and_negative_numbers() {
     let options = CommandLine::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]).options;
     assert_eq!(
         (options.nice, options.sched, options.pin),
@@ -107,7 +106,7 @@ fn scheduling_has_names_and_numbers_below_zero() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn an_error_names_the_option_and_its_value() {
     for arguments in [
         ["--nice", "-21"],
         ["--nice", "20"],
