@@ -1,53 +1,53 @@
-//! The checks, a row each, and the guarantees that rest on them.
+//! The checks, a row each, and the guarantees that depend on them.
 
 use super::{Failure, calls, connections, processes, startup};
 use std::fmt;
 use std::time::Instant;
 
-/// Something that the kernel must do.
+/// A test of something that the kernel must do.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// What it is called.
+    /// The name of the check.
     pub name: &'static str,
-    /// What the kernel does if it holds.
+    /// What the kernel does if the check holds.
     pub requirement: &'static str,
-    /// What happens if it doesn't.
+    /// What happens without it.
     pub without_it: &'static str,
-    /// Which of forkchat's guarantees rest on it.
+    /// Which of forkchat's guarantees depend on it.
     pub guarantees: &'static [Guarantee],
-    /// When the server itself tries it.
+    /// Whether the server itself runs it at its start.
     pub at_start: AtStart,
     pub(super) run: fn(Instant) -> Result<(), Failure>,
 }
 
-/// Whether the server tries a check at its start.
+/// Whether the server runs a check at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtStart {
     /// It does, and refuses to start if the check fails.
     Needed,
     /// It does, and only warns if the check fails.
     Warned,
-    /// It doesn't: the check takes other processes, or time; or the start itself shows it.
+    /// It doesn't: the check needs other processes or time, or the start itself shows the result.
     Untried,
 }
 
-/// What forkchat guarantees, so far as it rests on the kernel.
+/// What forkchat guarantees, as far as that depends on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
-    /// There is a server at all.
+    /// A server can run.
     Service,
-    /// Deaths don't show on a connection.
+    /// The death of a worker has no effect on a connection.
     Connections,
-    /// What isn't a line yet costs nothing.
+    /// An unfinished line costs no CPU time.
     UnfinishedLines,
-    /// Deaths don't show in the log.
+    /// The death of a process leaves the log intact.
     Log,
-    /// Nobody is left over.
+    /// No process outlives the supervisor.
     NoOrphans,
 }
 
 impl Guarantee {
-    /// All of them, in the order in which they are told.
+    /// All guarantees, in the order in which they are reported.
     pub const ALL: [Guarantee; 5] = [
         Guarantee::Service,
         Guarantee::Connections,

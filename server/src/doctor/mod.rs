@@ -1,11 +1,11 @@
-//! The doctor: tries what forkchat needs of the kernel on this machine, and reports which
+//! The doctor: tests what forkchat needs from the kernel on this machine, and reports which
 //! guarantees hold.
 //!
 //! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with child
 //! processes, and prints a line for each. At its start the server runs the checks that need no
-//! fork. It refuses to start without the calls that are indispensable ([`needed`]), and warns about
-//! the rest ([`quick`]). A check changes nothing on the machine, has a deadline, and leaves no
-//! process and no socket behind.
+//! fork. It refuses to start without the indispensable calls ([`needed`]), and warns about the rest
+//! ([`quick`]). A check changes nothing on the machine, has a deadline, and leaves no process and
+//! no socket.
 //!
 //! | file | what it checks |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `calls` | the system calls that have no replacement |
 //! | `connections` | one connection: positions, peeking, urgent data, readiness |
 //! | `startup` | what each process needs at its start: threads, waiting, signals, its own descriptors |
-//! | `processes` | several processes: what a death leaves behind, and what they can pass to each other |
+//! | `processes` | several processes: what a death leaves behind, and what processes can pass to each other |
 
 mod calls;
 mod checks;
@@ -30,34 +30,34 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Everything that was tried holds.
+/// Exit code: all checks hold.
 pub const EXIT_ALL_HOLD: i32 = 0;
-/// Something doesn't hold, or couldn't be tried.
+/// Exit code: a check failed or couldn't be run.
 pub const EXIT_SOME_FAIL: i32 = 1;
 
-/// How long a check waits for what it expects. It takes well below a millisecond, with a fork a
-/// few.
+/// How long a check waits for the expected result. It usually takes well below a millisecond, or a
+/// few with a fork.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The same at the server's start, where nothing waits for another process.
+/// The same at the server's start, where no check waits for another process.
 const DEADLINE_QUICK: Duration = Duration::from_millis(250);
 
-/// How many checks are run at a time.
+/// How many checks run at a time.
 const PROCESSES: u16 = 2;
 
-/// What was seen instead of what must be.
+/// What was observed instead of the required behaviour.
 type Failure = String;
 
-/// What came out of the checks; shown, it is what the operator reads.
+/// The results of the checks. `Display` formats them for the operator.
 #[derive(Debug)]
 struct Report {
-    /// As uname(2) has it.
+    /// The system's name and release from uname(2).
     kernel: String,
     results: Vec<(Check, Result<(), Failure>)>,
-    /// System calls that are refused here, and that forkchat does without.
+    /// System calls that are refused here, and that forkchat replaces.
     replaced: Vec<&'static str>,
 }
 
-/// Runs every check and prints what came out. Returns the exit code. The calling process must have
+/// Runs every check, prints the report, and returns the exit code. The calling process must have
 /// one thread.
 pub fn run() -> i32 {
     let kernel = nix::sys::utsname::uname();
@@ -68,11 +68,11 @@ pub fn run() -> i32 {
         },
     );
     let replaced = replaced_calls();
-    // As the server does. Where that fails the check of threads tells.
+    // As the server does. If this fails, the check of threads reports it.
     let _ = fall_back_on_clone();
     let results = CHECKS.into_iter().zip(run_all()).collect();
     let report = Report { kernel, results, replaced };
-    // Who closes the pipe has read enough; the exit code tells the rest.
+    // A reader that closes the pipe has read enough; it can still see the exit code.
     let _ = write!(std::io::stdout(), "{report}");
     if report.results.iter().all(|(_, result)| result.is_ok()) {
         EXIT_ALL_HOLD
@@ -81,17 +81,17 @@ pub fn run() -> i32 {
     }
 }
 
-/// What comes of each check, in order. A check that dies is one that fails, and a kernel that does
-/// what it must not may well have it die.
+/// The result of each check, in order. A check whose process dies has failed: a kernel that
+/// violates a requirement may well cause that.
 fn run_all() -> Vec<Result<(), Failure>> {
-    // What is refused never comes, however long a check waits for it.
+    // If the calls are refused, the expected results never come, so the checks need not wait long.
     let patience =
         if calls::of_clients(Instant::now()).is_ok() { DEADLINE } else { DEADLINE_QUICK };
     let run = move |index: usize| (CHECKS[index].run)(Instant::now() + patience);
     if let Err(failure) =
         calls::of_waiting(Instant::now()).and_then(|()| calls::of_killing(Instant::now()))
     {
-        // A check that ends its child would wait for that for ever.
+        // A check that kills its child would wait for its end for ever.
         let not_tried = || Err(format!("not tried, since it needs child processes: {failure}"));
         return (0..CHECKS.len())
             .map(
@@ -105,11 +105,11 @@ fn run_all() -> Vec<Result<(), Failure>> {
             )
             .collect();
     }
-    // Where there is no pool to be had, the checks tell why.
+    // If the pool can't be started, the checks themselves report why.
     match Pool::start("doctor", PROCESSES, run) {
         Ok(mut pool) => {
             let tickets: Vec<_> = (0..CHECKS.len()).map(|index| pool.apply_async(index)).collect();
-            // Each waits for its own deadline; whoever doesn't come to that stands still.
+            // Each check has its own deadline; one that misses it by this much hangs.
             let end = Instant::now() + DEADLINE * 2;
             let result = |ticket: Result<Ticket, ApplyError>| {
                 let left = end.saturating_duration_since(Instant::now());
@@ -128,16 +128,16 @@ fn run_all() -> Vec<Result<(), Failure>> {
     }
 }
 
-/// Runs the checks that need no other process: a line for each that doesn't hold, saying what is
-/// not guaranteed. Takes about 0.6 ms if all hold, and at most 1.25 s if none does.
+/// Runs the checks that need no other process. Returns a line for each that fails, which says what
+/// is not guaranteed. Takes about 0.6 ms if all hold, and at most 1.25 s if all fail.
 pub fn quick() -> Vec<String> {
     failures(AtStart::Warned).map(|(check, failure)| warning(check, &failure)).collect()
 }
 
-/// Runs the checks without which no client can be served. Takes some microseconds.
+/// Runs the checks of the calls without which no client can be served. Takes some microseconds.
 ///
 /// # Errors
-/// What was seen instead in all that fail.
+/// The failures of all checks that don't hold.
 pub fn needed() -> Result<(), String> {
     let failures: Vec<Failure> = failures(AtStart::Needed).map(|(_, failure)| failure).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join(", ")) }
@@ -185,17 +185,17 @@ impl fmt::Display for Report {
     }
 }
 
-/// What to say of something that was tried in vain.
+/// Words a failed operation.
 fn cannot<E: fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| format!("cannot {what}: {error}")
 }
 
-/// A failure if something that was counted or read isn't as it must be.
+/// Fails if a counted or read value isn't the required one.
 fn expect<T: PartialEq + fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), Failure> {
     if found == expected { Ok(()) } else { Err(format!("{what}: {found:?}, not {expected:?}")) }
 }
 
-/// Looks until something is so; a failure if it isn't so in time.
+/// Waits until a condition holds. Fails if it doesn't hold in time.
 fn wait_until(
     deadline: Instant,
     what: &str,

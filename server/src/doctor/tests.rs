@@ -10,7 +10,7 @@ fn report(results: [Result<(), &str>; 3], replaced: &[&'static str]) -> String {
 }
 
 #[test]
-fn a_report_is_a_table_and_says_what_is_guaranteed() {
+fn a_report_is_a_table_of_checks_and_guarantees() {
     let failure = expect("bytes taken of 10 after 3 were read", 4, 3).unwrap_err();
     let expected = "\
 Linux 2.6.18
@@ -33,7 +33,7 @@ refused here, and done without: clone3, close_range
 }
 
 #[test]
-fn a_warning_names_the_check_what_was_seen_and_what_is_lost() {
+fn a_warning_names_the_check_the_failure_and_its_consequence() {
     let low_water = CHECKS.iter().find(|check| check.name == "low-water mark").unwrap();
     let failure =
         wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
@@ -43,7 +43,7 @@ fn a_warning_names_the_check_what_was_seen_and_what_is_lost() {
 }
 
 #[test]
-fn what_needs_no_fork_holds_here_and_every_guarantee_is_checked() {
+fn checks_without_a_fork_hold_here_and_every_guarantee_has_a_check() {
     assert_eq!((quick(), needed()), (Vec::new(), Ok(())));
     assert!(
         Guarantee::ALL
@@ -53,7 +53,7 @@ fn what_needs_no_fork_holds_here_and_every_guarantee_is_checked() {
 }
 
 #[test]
-fn a_process_with_threads_is_told_that_it_cannot_check_with_children() {
+fn a_check_with_children_fails_in_a_process_with_threads() {
     let failure = processes::robust_mutex(Instant::now() + DEADLINE).unwrap_err();
     assert!(failure.starts_with("cannot fork: "), "{failure}");
 }

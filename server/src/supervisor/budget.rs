@@ -1,17 +1,17 @@
 //! The memory budget: how large the ring may be, how many connections are admitted, and how much
 //! output may wait for slow readers, so that all of it fits into the available memory.
 //!
-//! Pure computation: `capacity` reads the machine's limits and passes them in. The memory of one
-//! connection in a concurrency model is in the model's row ([`Takes`]). All other memory is a
-//! measured constant here, or follows from a bound that is enforced elsewhere.
+//! This is pure computation: `capacity` reads the machine's limits and passes them in. The memory
+//! of one connection in a concurrency model is in the model's row ([`Takes`]). All other memory is
+//! a measured constant here, or follows from a bound that is enforced elsewhere.
 //!
 //! | part | counted as |
 //! |---|---|
 //! | supervisor, journal with SQLite's cache, workers | constants |
-//! | ring | its size: every page of it is written sooner or later; and half as much again, for lines that wait to be stored |
-//! | state | each session, all rooms and topics, and lines that wait, once for each process that has a copy and for each snapshot |
+//! | ring | its size, since every page of it is written sooner or later; and half as much again, for lines that wait to be stored |
+//! | state | each session, all rooms and topics, and lines that wait; once for each process with a copy, and for each snapshot |
 //! | outboxes | an eighth of the budget; the workers enforce it ([`crate::worker::Bounds`]) |
-//! | connections | the process's and threads' memory, input that waits for the log, and full socket buffers in both directions |
+//! | connections | memory of processes and threads, input that waits for the log, and full socket buffers in both directions |
 
 use super::listeners::{TCP_KERNEL_BYTES, UDP_KERNEL_BYTES};
 use super::start_error::TooLittleMemory;
@@ -22,65 +22,65 @@ use forkchat_common::limits::{LINE_BYTES_MAX, ROOMS_BYTES_MIN, WAITING_LINES_BYT
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// The ring unless `--ring` says otherwise and if there is memory for it.
+/// The default size of the ring, if there is memory for it.
 pub(super) const RING_BYTES_DEFAULT: usize = 64 << 20;
-/// A ring that the server chooses takes at most one part in so many of the budget.
+/// A ring of a size that the server chooses takes at most one part in this many of the budget.
 const RING_SHARE: u64 = 6;
-/// Of the budget, one part in so many may wait for slow readers.
+/// The output that waits for slow readers may take one part in this many of the budget.
 const OUTBOXES_SHARE: u64 = 8;
-/// A worker's outboxes may take so much in any case.
+/// The outboxes of a worker may always take this much.
 const OUTBOXES_BYTES_MIN: u64 = 64 * KIB;
-/// Of what is available, one part in so many is left: for files that are read, the kernel's tables,
-/// and other programs.
+/// One part in this many of the available memory is left for file caches, the kernel's tables and
+/// other programs.
 const LEFT_SHARE: u64 = 8;
-/// With fewer connections than this the server doesn't start, unless fewer were asked for.
+/// With room for fewer connections than this the server doesn't start, unless fewer were asked for.
 const CONNECTIONS_MIN: u64 = 8;
 
-/// Without the program's pages, which all processes share, and which the system can read again.
+/// Without the program's code, which all processes share, and which the system can read again.
 const SUPERVISOR_BYTES: u64 = 2 * MIB;
-/// With SQLite's cache and a transaction of a thousand lines, each as long as may be.
+/// With SQLite's cache and a transaction of a thousand lines of the greatest length.
 const JOURNAL_BYTES: u64 = 12 * MIB;
 const WORKER_BYTES: u64 = 3 * MIB / 2;
-/// If no limit can be read.
+/// The budget if no limit can be read.
 const BYTES_UNKNOWN: u64 = 1024 * MIB;
-/// What a process has mapped besides what is shared: the program, its libraries, two threads'
-/// stacks and heaps, as the C library reserves them.
+/// The address space of a process besides shared memory: the program, its libraries, and the stacks
+/// and heaps of two threads as the C library reserves them.
 const ADDRESS_SPACE_BYTES: u64 = 208 * MIB;
-/// The private part of that which a process may write to.
+/// The private writable part of that.
 const DATA_BYTES: u64 = 8 * MIB;
 
-/// Lines of one session that are read and not in the log yet: `worker::input::PEEK_BYTES_MAX`, as
+/// Lines of one session that are read but not in the log yet: `worker::input::PEEK_BYTES_MAX`, as
 /// records.
 const INPUT_BYTES: u64 = 48 * KIB;
-/// A session in the state: its name, its rooms, what it has set, and its address.
+/// A session in the state: its name, rooms, settings and address.
 const SESSION_STATE_BYTES: u64 = 1024;
-/// Lines of a session that wait in the state for an answer, and one that isn't complete.
+/// Lines of a session that wait in the state for an answer, and an unfinished line.
 const SESSION_LINES_BYTES: u64 = (WAITING_LINES_BYTES_MAX + LINE_BYTES_MAX) as u64;
-/// One session in so many is counted as one that has as many of those as it may.
+/// One session in this many is counted as having the most of these lines.
 const SESSIONS_WITH_LINES_SHARE: u64 = 4;
-/// All rooms and topics may take so much for each connection, and [`ROOMS_BYTES_MIN`] besides. The
-/// state machine enforces it (`chat/rooms.rs`).
+/// All rooms and topics together may take this much per connection, and [`ROOMS_BYTES_MIN`]
+/// besides. The state machine enforces it (`chat/rooms.rs`).
 const ROOMS_BYTES_PER_CONNECTION: u64 = 512;
-/// Addresses that are remembered although they have no session: see `chat/addresses.rs`.
+/// Remembered addresses that have no session: see `chat/addresses.rs`.
 const ADDRESSES_BYTES: u64 = 512 * KIB;
-/// Copies of the state in snapshots: one is published, one waits, one is being made. The others'
-/// memory is given back.
+/// Copies of the state in snapshots: one is published, one waits, and one is being written. The
+/// memory of older ones is freed.
 const SNAPSHOT_COPIES: u64 = 3;
 
-/// Something that limits memory.
+/// A limit on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     pub what: Limited,
-    /// What the server may still have of it.
+    /// How much of it the server may still use.
     pub bytes: u64,
-    /// As it is called in messages.
+    /// Its name in messages.
     pub name: &'static str,
 }
 
-/// Which memory a limit is on.
+/// The memory to which a limit applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limited {
-    /// That of all processes together.
+    /// The memory of all processes together.
     All,
     /// The address space of each process.
     AddressSpace,
@@ -88,57 +88,60 @@ pub(super) enum Limited {
     Data,
 }
 
-/// What the server is to have room for.
+/// What the options and the other limits ask for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub takes: Takes,
     pub placement: Placement,
-    /// Workers that are always there.
+    /// Permanent workers.
     pub workers: u64,
-    /// `--ring`, if it is given.
+    /// `--ring`, if given.
     pub ring: Option<usize>,
-    /// `--max-connections`, if it is given.
+    /// `--max-connections`, if given.
     pub connections: Option<u64>,
     /// Connections that other limits allow.
     pub allowed: u64,
     /// `--sendq`.
     pub sendq: usize,
-    /// Whether it listens for UDP.
+    /// Whether the server listens on UDP.
     pub udp: bool,
-    /// A snapshot's memory for so many connections, at most.
+    /// The most memory that a snapshot takes with this many connections.
     pub snapshot_bytes: fn(u64) -> u64,
 }
 
-/// What there is room for.
+/// How the memory is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Budget {
-    /// The ring, in bytes.
+    /// The size of the ring, in bytes.
     pub ring: usize,
-    /// Why the ring is smaller than by default.
+    /// The limit that makes the ring smaller than the default, if one does.
     pub ring_bound: Option<&'static str>,
     /// Connections.
     pub connections: u64,
-    /// What limits them, if it is memory.
+    /// The limit on memory that bounds them, if one does.
     pub bound: Option<&'static str>,
     /// What all rooms and topics together may take, in bytes.
     pub rooms_bytes: u64,
-    /// Bytes that the outboxes of each worker that is always there may take together.
+    /// Bytes that the outboxes of each permanent worker may take together.
     pub outboxes: usize,
     /// The same for a worker with a connection of its own.
     pub own_outboxes: usize,
 }
 
-/// How much is counted.
+/// Which memory is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// For what the server chooses: also what clients who mean harm add to the state; and something
-    /// is left.
+    /// For sizes that the server chooses: also what malicious clients add to the state, and some
+    /// memory is left over.
     Careful,
-    /// For what was asked for: it is refused only if it can't be had.
+    /// For sizes that were asked for: they are refused only if they are impossible.
     Asked,
 }
 
 /// Divides the memory that the limits allow.
+///
+/// # Errors
+/// If the requested or smallest sizes don't fit, with the limit and how high it would have to be.
 pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLittleMemory> {
     let whole =
         limits.iter().map(|limit| usable(limit, Case::Careful)).min().unwrap_or(BYTES_UNKNOWN);
@@ -192,7 +195,7 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     })
 }
 
-/// What all rooms and topics together may take with so many connections, in bytes.
+/// What all rooms and topics together may take with this many connections, in bytes.
 fn rooms_bytes(connections: u64) -> u64 {
     ROOMS_BYTES_MIN as u64 + connections * ROOMS_BYTES_PER_CONNECTION
 }
@@ -206,7 +209,7 @@ fn usable(limit: &Limit, case: Case) -> u64 {
     if case == Case::Careful { limit.bytes - limit.bytes / LEFT_SHARE } else { limit.bytes }
 }
 
-/// The largest ring, a power of two, that takes no more than its share of so many bytes.
+/// The largest ring, as a power of two, that takes no more than its share of `whole` bytes.
 fn ring_within(whole: u64) -> u64 {
     let mut ring = RING_BYTES_DEFAULT as u64;
     while ring > RING_BYTES_MIN as u64 && with_backlog(ring) > whole / RING_SHARE {
@@ -215,13 +218,14 @@ fn ring_within(whole: u64) -> u64 {
     ring
 }
 
-/// The ring, and the lines of half of it that the journal may hold for a slow disk.
+/// The ring, and as many lines as fill half of it: the journal may hold those while the disk is
+/// slow.
 fn with_backlog(ring: u64) -> u64 {
     ring + ring / 2
 }
 
-/// The largest number up to `max` for which `fits` holds; it holds for every smaller number then,
-/// too. 0 if for none.
+/// The largest number up to `max` for which `fits` returns true, or 0. `fits` must then be true for
+/// every smaller number, too.
 fn largest_fitting(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
     let (mut fitting, mut too_many) = (0, max + 1);
     while fitting + 1 < too_many {
@@ -231,11 +235,11 @@ fn largest_fitting(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
     fitting
 }
 
-/// A ring and a number of connections, and what they need.
+/// A ring and a number of connections, with the memory that they need.
 #[derive(Clone, Copy)]
 struct Plan<'a> {
     wanted: &'a Wanted,
-    /// What the tightest limit allows.
+    /// What the lowest limit allows, in bytes.
     whole: u64,
     ring: u64,
     connections: u64,
@@ -243,16 +247,16 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The first limit that is too low for it.
+    /// The first limit that is too low for this plan.
     fn exceeded<'a>(&self, limits: &'a [Limit]) -> Option<&'a Limit> {
         limits.iter().find(|limit| self.needs(limit.what) > usable(limit, self.case))
     }
 
-    /// Why it can't be, and how high the limit would have to be, in whole MiB.
+    /// Why the plan is impossible, and how high the limit would have to be, in whole MiB.
     fn too_little(&self, exceeded: &Limit) -> TooLittleMemory {
         let is_too_low = |mib| {
             let limit = Limit { bytes: mib * MIB, ..*exceeded };
-            // With more memory the outboxes have a larger share, too.
+            // With more memory the share of the outboxes grows, too.
             let plan = Plan { whole: usable(&limit, Case::Careful), ..*self };
             plan.needs(limit.what) > usable(&limit, self.case)
         };
@@ -270,7 +274,7 @@ impl Plan<'_> {
         let (wanted, connections) = (self.wanted, self.connections);
         let (own, input) = (wanted.placement == Placement::Own, connections * INPUT_BYTES);
         let (outboxes, own_outboxes) = self.outboxes_of_workers();
-        // In the process that has the most.
+        // In the process that needs the most.
         let of_connections =
             if own { wanted.takes.bytes } else { connections * wanted.takes.bytes + input };
         let private = of_connections + outboxes.max(own_outboxes) + self.state();
@@ -281,7 +285,7 @@ impl Plan<'_> {
                     + wanted.workers * WORKER_BYTES
                     + if wanted.udp { UDP_KERNEL_BYTES } else { 0 };
                 let own_workers = if own { connections } else { 0 };
-                // The journal has one as well.
+                // The journal has a copy as well.
                 let copies = wanted.workers + own_workers + 1 + SNAPSHOT_COPIES;
                 always
                     + with_backlog(self.ring)
@@ -301,7 +305,7 @@ impl Plan<'_> {
         }
     }
 
-    /// One copy of the state.
+    /// The size of one copy of the state.
     fn state(&self) -> u64 {
         let sessions = self.connections * SESSION_STATE_BYTES;
         match self.case {
@@ -314,9 +318,9 @@ impl Plan<'_> {
         }
     }
 
-    /// What may wait for slow readers in each worker that is always there, and in each with a
-    /// connection of its own: their share of the memory, and no more than their sessions may be
-    /// behind. A buffer that grows is doubled.
+    /// What may wait for slow readers in each permanent worker, and in each worker with a
+    /// connection of its own: their share of the memory, but no more than the limits of their
+    /// sessions. A growing buffer doubles its size.
     fn outboxes_of_workers(&self) -> (u64, u64) {
         let of_one = 2 * self.wanted.sendq as u64;
         let share = |whole: u64, workers: u64, sessions: u64| {
@@ -325,7 +329,7 @@ impl Plan<'_> {
         let whole = self.whole / OUTBOXES_SHARE;
         match self.wanted.placement {
             Placement::Shared => (share(whole, self.wanted.workers, self.connections), 0),
-            // Half is for the one that has all UDP sessions.
+            // Half is for the worker that has all UDP sessions.
             Placement::Own => (
                 share(whole / 2, self.wanted.workers, self.connections),
                 share(whole / 2, self.connections, 1),

@@ -1,11 +1,11 @@
 //! Settings that an operator made on a process from outside (`renice`, `chrt`, `taskset`,
-//! `prlimit`, `choom`, a control group) last: its successor gets them.
+//! `prlimit`, `choom`, a control group) are kept when the process dies: its successor applies them.
 //!
-//! The supervisor reads them from the dead process, which has all of them until it is reaped, and
-//! keeps them in the slot. A setting was made from outside if it differs from what the supervisor
-//! gave to that process, and from what it would give to a process now. The successor applies them
-//! right after the fork, while it has one thread. All its threads then have what the first thread
-//! of its predecessor had.
+//! The supervisor reads them from the dead process, which has them until it is reaped, and keeps
+//! them in the slot. A setting was made from outside if it differs both from what the supervisor
+//! gave to that process and from what it would give to a process now. The successor applies them
+//! right after the fork, while it has one thread. All its threads then have the settings of its
+//! predecessor's first thread.
 //!
 //! | setting | how it is read from the dead process |
 //! |---|---|
@@ -17,8 +17,8 @@
 //! | `oom_score_adj` | `/proc/PID/oom_score_adj` |
 //!
 //! Not carried over: a real-time policy, since the supervisor could not kill a process that spins
-//! with a higher priority (`--sched` gives real time); a control group of version 1, which a dead
-//! process no longer has; a control group that was removed.
+//! with a higher priority than its own (`--sched` sets real-time policies); a control group of
+//! version 1, which a dead process no longer has; a control group that was removed.
 //!
 //! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in
 //! a row all of them are dropped, and the log output says so.
@@ -37,8 +37,8 @@ use nix::unistd::Pid;
 use std::fmt;
 use std::io;
 
-/// So many processes in a row may fail under what was set from outside. The first of them is the
-/// one on which it was set.
+/// How many processes in a row may fail with settings from outside. The first of them is the
+/// process on which they were made.
 pub(super) const FAILURES_MAX: u32 = 3;
 
 /// All resource limits, as prlimit(1) describes them.
@@ -61,8 +61,8 @@ const LIMITS: [(Resource, &str); 16] = [
     (Resource::RLIMIT_STACK, "stack size"),
 ];
 
-/// What a process runs under, as far as it can be set from outside. `None` is what is unknown, or
-/// is not to be taken on.
+/// The settings of a process that can be changed from outside. `None`: unknown, or not to be
+/// applied.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Settings {
     nice: Option<i8>,
@@ -74,10 +74,10 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Those of a child, or of this process. A child that has ended still has them until it is
-    /// waited for.
+    /// Reads the settings of a child or of this process. A child that has ended still has them
+    /// until it is reaped.
     ///
-    /// Nothing of this blocks: these are a few system calls, and two files that the kernel writes
+    /// This doesn't block: it takes a few system calls, and reads two files that the kernel writes
     /// from memory.
     pub fn of(pid: Pid) -> Settings {
         Settings {
@@ -90,7 +90,7 @@ impl Settings {
         }
     }
 
-    /// What the supervisor gives to a child if it has these settings itself.
+    /// The settings that the supervisor gives to a child if it has these itself.
     pub fn of_child(
         self,
         slot: Slot,
@@ -107,8 +107,8 @@ impl Settings {
         }
     }
 
-    /// What of these was set from outside: what differs from all that the supervisor may have
-    /// given. `None` if nothing was.
+    /// The settings that were made from outside: those that differ from all that the supervisor may
+    /// have given. `None` if there are none.
     pub fn differing_from(self, given: [&Settings; 2]) -> Option<Settings> {
         fn apart<T: PartialEq>(had: Option<T>, given: [&Option<T>; 2]) -> Option<T> {
             had.filter(|had| {
@@ -130,18 +130,18 @@ impl Settings {
         (set != Settings::default()).then_some(set)
     }
 
-    /// Whether they may make a process fail that is in order: it can't have what it needs.
+    /// Whether these settings may make a sound process fail, because they limit its resources.
     pub fn may_cause_failure(&self) -> bool {
         self.group.is_some() || self.limits.iter().any(Option::is_some)
     }
 
-    /// Whether a control group is among them.
+    /// Whether they contain a control group.
     pub fn has_group(&self) -> bool {
         self.group.is_some()
     }
 
-    /// Takes them on: in the child, before it has a second thread. It serves without what it can't
-    /// have, and says so.
+    /// Applies the settings. Called in the child, before it has a second thread. The child logs
+    /// those that it can't apply, and serves without them.
     pub fn apply_in_child(&self) {
         let mut applied = self.clone();
         if let Some(group) = &self.group
@@ -164,8 +164,8 @@ impl Settings {
             );
             applied.oom_score_adj = None;
         }
-        // Before the nice value: what isn't idle any more may need the right to the nice value that
-        // it has.
+        // Before the nice value: to leave the idle policy, a process may need the right to its
+        // present nice value.
         match self.policy {
             Some(policy) if policy.is_real_time() => {
                 let name = policy.name();
@@ -199,7 +199,7 @@ impl Settings {
             refused(&format!("CPUs {}", Cpus(cpus)), &errno.into(), "set them again (taskset)");
             applied.cpus = None;
         }
-        // Last: with less of everything else the above might fail.
+        // Last, since the other steps might fail with lower limits.
         for (index, (resource, name)) in LIMITS.into_iter().enumerate() {
             if let Some(limit) = self.limits[index]
                 && let Err(errno) = set_limit(resource, limit)
@@ -272,8 +272,8 @@ fn refused(what: &str, error: &io::Error, remedy: &str) {
     );
 }
 
-/// Sets a limit of this process. If the hard limit can't be raised so far, the soft one is set as
-/// near as may be, and the error is returned all the same.
+/// Sets a resource limit of this process. If the hard limit can't be raised that far, raises the
+/// soft limit as far as possible, and still returns the error.
 fn set_limit(resource: Resource, (soft, hard): SoftAndHard) -> nix::Result<()> {
     setrlimit(resource, soft, hard).inspect_err(|&errno| {
         if errno == Errno::EPERM
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_what_was_given_then_and_would_be_given_now_was_set_from_outside() {
+    fn settings_are_from_outside_if_the_supervisor_gave_others_then_and_would_now() {
         let given = some();
         assert_eq!(given.clone().differing_from([&given, &given]), None);
         let mut had = Settings { nice: Some(7), cpus: Some(cpus(&[1])), ..some() };
@@ -322,12 +322,12 @@ mod tests {
         let set = had.clone().differing_from([&given, &given]).unwrap();
         assert_eq!(set.to_string(), "nice 7; CPUs 1; limit on open files 5:20");
         assert!(set.may_cause_failure());
-        // The supervisor itself was given another nice value meanwhile: then or now it gave what
-        // the process had.
+        // The supervisor's own nice value was changed meanwhile. The process had a value that the
+        // supervisor gave then, or would give now.
         let now = Settings { nice: Some(7), ..some() };
         assert_eq!(had.clone().differing_from([&given, &now]).unwrap().nice, None);
         assert_eq!(had.clone().differing_from([&now, &given]).unwrap().nice, None);
-        // What is unknown can't be compared.
+        // Unknown settings can't be compared.
         assert_eq!(had.differing_from([&given, &Settings::default()]), None);
         let only_nice =
             Settings { nice: Some(7), ..some() }.differing_from([&given, &given]).unwrap();
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_worded_as_the_tools_take_them() {
+    fn settings_are_formatted_as_the_tools_accept_them() {
         let mut limits = [None; LIMITS.len()];
         limits[limit_on(Resource::RLIMIT_AS)] = Some((1 << 30, RLIM_INFINITY));
         limits[limit_on(Resource::RLIMIT_CORE)] = Some((RLIM_INFINITY, RLIM_INFINITY));
@@ -346,10 +346,10 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_has_ended_has_all_of_it_until_it_is_waited_for() {
+    fn a_child_that_has_ended_keeps_its_settings_until_it_is_reaped() {
         let mut child = Command::new("nice").args(["-n", "3", "sleep", "1000"]).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
-        // It is nicer when it becomes another program.
+        // The child has its nice value once it executes sleep.
         while std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
             std::thread::yield_now();
         }
@@ -360,7 +360,7 @@ mod tests {
             Ok(WaitStatus::Signaled(..))
         ));
         assert_eq!(Settings::of(pid), alive);
-        // Only that is looked at: other tests set limits of this process.
+        // Only the nice value is checked, since other tests set limits of this process.
         let own = Settings::of(Pid::this());
         let set = alive.differing_from([&own, &own]).unwrap();
         assert_eq!(set.nice, own.nice.map(|nice| (nice + 3).min(19)));

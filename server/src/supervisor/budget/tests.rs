@@ -53,7 +53,7 @@ fn with_little_memory_the_ring_is_smaller_and_the_connections_are_fewer() {
 }
 
 #[test]
-fn what_is_promised_fits_and_one_connection_more_does_not() {
+fn the_admitted_connections_fit_and_one_more_does_not() {
     for &model in ModelName::value_variants() {
         for mib in [96, 300, 2_048, 20_000] {
             let wanted = wanted(model);
@@ -89,7 +89,7 @@ fn clients_that_never_read_are_counted_with_full_socket_buffers_in_every_model()
 }
 
 #[test]
-fn in_model_process_what_an_address_adds_to_the_state_counts_once_for_each_process() {
+fn in_model_process_the_state_is_counted_once_per_process() {
     let connections = |mib: u64| within(mib * MIB, &wanted(Process)).unwrap().connections;
     let (one, four) = (connections(4 * 1_024), connections(16 * 1_024));
     assert!(one > 300 && four < 3 * one, "{one} with 4 GiB, {four} with 16 GiB");
@@ -98,7 +98,7 @@ fn in_model_process_what_an_address_adds_to_the_state_counts_once_for_each_proce
 }
 
 #[test]
-fn too_little_memory_is_refused_with_what_it_needs_and_that_is_enough() {
+fn too_little_memory_is_refused_with_the_amount_that_would_be_enough() {
     let refused = within(16 * MIB, &wanted(Pool)).unwrap_err();
     assert_eq!(
         (refused.ring, refused.connections, refused.allows),
@@ -116,7 +116,7 @@ fn too_little_memory_is_refused_with_what_it_needs_and_that_is_enough() {
 }
 
 #[test]
-fn what_is_asked_for_is_had_or_refused_but_never_made_smaller() {
+fn requested_sizes_are_granted_or_refused_but_never_reduced() {
     let ring = Wanted { ring: Some(32 << 20), ..wanted(Pool) };
     assert_eq!(within(128 * MIB, &ring).unwrap().ring, 32 << 20);
     let refused = within(64 * MIB, &ring).unwrap_err();
@@ -124,7 +124,7 @@ fn what_is_asked_for_is_had_or_refused_but_never_made_smaller() {
     let many = Wanted { connections: Some(1_000), ..wanted(Pool) };
     assert_eq!(within(768 * MIB, &many).unwrap().connections, 1_000);
     assert_eq!(within(64 * MIB, &many).unwrap_err().connections, 1_000);
-    // For what was asked for, a smaller ring is chosen before it is refused.
+    // If connections were asked for, the server chooses a smaller ring before it refuses.
     let some = Wanted { connections: Some(64), ..wanted(Pool) };
     let Budget { ring, connections, .. } = within(64 * MIB, &some).unwrap();
     assert_eq!((ring, connections), (4 << 20, 64));
@@ -153,7 +153,7 @@ fn a_limit_on_address_space_or_private_memory_bounds_each_process() {
 }
 
 #[test]
-fn all_outboxes_together_take_their_share_and_each_worker_has_something() {
+fn all_outboxes_together_take_their_share_and_each_worker_has_a_minimum() {
     for &model in ModelName::value_variants() {
         for mib in [96, 1_024, 16_384] {
             let wanted = wanted(model);
