@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 /// A chat server whose worker processes share one event log in memory; connect with `nc HOST PORT`
 #[derive(Clone, Debug, Parser)]
-#[command(name = "forkchat-server", version, max_term_width = 110, args_override_self = true, after_help = EPILOGUE)]
+#[command(name = "forkchat-server", version, max_term_width = 110, after_help = EPILOGUE)]
+#[command(args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct CommandLine {
     /// What to do instead of serving in the foreground
@@ -31,13 +32,15 @@ pub enum Command {
     #[command(args_override_self = true)]
     Start(Box<ServiceOptions>),
     /// Stop the server in the background; returns when it has ended
-    #[command(args_override_self = true, mut_args(hide_what_stop_ignores), after_help = STOP_EPILOGUE)]
+    #[command(args_override_self = true, after_help = STOP_EPILOGUE)]
+    #[command(mut_args(hide_what_stop_ignores))]
     Stop(Box<ServiceOptions>),
     /// Stop the server in the background, if one is running, and start a new one
     #[command(args_override_self = true)]
     Restart(Box<ServiceOptions>),
     /// Print whether a server is running, its pid and its addresses
-    #[command(args_override_self = true, mut_args(hide_what_status_ignores), after_help = STATUS_EPILOGUE)]
+    #[command(args_override_self = true, after_help = STATUS_EPILOGUE)]
+    #[command(mut_args(hide_what_status_ignores))]
     Status(Box<ServiceOptions>),
 }
 
@@ -61,17 +64,18 @@ pub struct ServiceOptions {
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// TCP addresses, separated by commas
-    #[arg(long, value_name = "ADDR,…|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
-    #[arg(action = ArgAction::Append)]
+    #[arg(long, value_name = "ADDR,…|off", default_value = DEFAULT_ADDRESS)]
+    #[arg(value_parser = parse_address, value_delimiter = ',', action = ArgAction::Append)]
     pub tcp: Vec<Listen>,
 
     /// UDP address
-    #[arg(long, value_name = "ADDR|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
-    #[arg(action = ArgAction::Append)]
+    #[arg(long, value_name = "ADDR|off", default_value = DEFAULT_ADDRESS)]
+    #[arg(value_parser = parse_address, value_delimiter = ',', action = ArgAction::Append)]
     pub udp: Vec<Listen>,
 
     /// Concurrency model: pool, threads or process
-    #[arg(long, value_name = "MODEL", value_enum, default_value_t = ModelName::Pool, hide_possible_values = true)]
+    #[arg(long, value_name = "MODEL", value_enum, default_value_t = ModelName::Pool)]
+    #[arg(hide_possible_values = true)]
     pub model: ModelName,
 
     /// Worker processes, except with --model process [default: one per CPU]
@@ -115,7 +119,8 @@ pub struct Options {
     pub history_bytes: u64,
 
     /// Nice value of all processes, -20 to 19 [default: inherited]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19))]
+    #[arg(allow_negative_numbers = true)]
     pub nice: Option<i8>,
 
     /// Scheduling policy: other, batch, idle, rr, fifo [default: inherited]

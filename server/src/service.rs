@@ -28,7 +28,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 const PID_FILE: &str = "forkchat.pid";
 
-const NO_HOME: &str = "there is no data directory: neither XDG_STATE_HOME nor HOME is set; give --data-dir, or --pid-file and --log";
+const NO_HOME: &str = "there is no data directory: neither XDG_STATE_HOME nor HOME is set; give \
+    --data-dir, or --pid-file and --log";
 
 /// No server is running. This and the next code are those of the Linux Standard Base for `status`.
 pub const EXIT_NOT_RUNNING: i32 = 3;
@@ -95,7 +96,8 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
             let data_dir = data_dir.display();
             return fail(
                 format_args!(
-                    "cannot create the data directory {data_dir}: {error}; choose another with --data-dir"
+                    "cannot create the data directory {data_dir}: {error}; choose another with \
+                     --data-dir"
                 ),
                 EXIT_FAILED,
             );
@@ -198,7 +200,8 @@ fn is_in_foreground(pid_file: &Path) -> bool {
 fn in_foreground(pid: Pid, pid_file: &Path) -> String {
     let directory = pid_file.parent().unwrap_or(pid_file).display();
     format!(
-        "a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with Ctrl-C in its terminal"
+        "a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with \
+         Ctrl-C in its terminal"
     )
 }
 

@@ -11,8 +11,8 @@
 //!
 //! | step | what for |
 //! |---|---|
-//! | descriptors closed, signals reset to their defaults | the daemon is the same wherever it was started, and a reader of the starter's output sees its end |
-//! | fork, the parent returns | the shell's command ends, and the child is no process group leader, as `setsid` requires |
+//! | descriptors closed, signals reset | the daemon has no connection to its starter, and a reader of the starter's output sees its end |
+//! | fork, the parent returns | the shell's command ends, and the child leads no group, as `setsid` requires |
 //! | `setsid` | no controlling terminal: no Ctrl-C, no hang-up |
 //! | fork again | not a session leader, so it never gets a terminal by opening one |
 //! | umask 077 | only its user may access the files that it creates, unless it sets another mode |

@@ -265,7 +265,8 @@ impl Holder {
     /// `EPERM` if the holder belongs to another user.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // The pid alone may have been reused by now. While the process holds the lock it lives.
-        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDER_BYTE)? != Some(pid))
+        if let EndWatch::Number(pid) = self.watch
+            && locked_by(&self.file, HOLDER_BYTE)? != Some(pid)
         {
             return Ok(());
         }
@@ -304,7 +305,8 @@ fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
         (libc::F_UNLCK, _) => Ok(None),
         (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
         _ => Err(io::Error::other(
-            "it is locked by a process that can't be seen from here, in another container or on another machine",
+            "it is locked by a process that can't be seen from here, in another container or on \
+             another machine",
         )),
     }
 }

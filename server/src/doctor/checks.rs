@@ -203,7 +203,8 @@ pub const CHECKS: [Check; 18] = [
     },
     Check {
         name: "shared memory",
-        requirement: "what a process wrote to shared memory is there for the others, also after its death",
+        requirement: "what a process wrote to shared memory is there for the others, also after \
+            its death",
         without_it: "the processes have no log in common",
         guarantees: &[Guarantee::Service, Guarantee::Log],
         at_start: AtStart::Untried,

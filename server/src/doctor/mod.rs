@@ -12,8 +12,8 @@
 //! | `checks` | the table of checks, and the guarantees |
 //! | `calls` | the system calls that have no replacement |
 //! | `connections` | one connection: positions, peeking, urgent data, readiness |
-//! | `startup` | what each process needs at its start: threads, waiting, signals, its own descriptors |
-//! | `processes` | several processes: what a death leaves behind, and what processes can pass to each other |
+//! | `startup` | what each process needs at its start: threads, waiting, signals, descriptors |
+//! | `processes` | several processes: what a death leaves, and what they can pass to each other |
 
 mod calls;
 mod checks;

@@ -37,8 +37,9 @@ fn a_warning_names_the_check_the_failure_and_its_consequence() {
     let low_water = CHECKS.iter().find(|check| check.name == "low-water mark").unwrap();
     let failure =
         wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
-    let expected = "cannot rely on low-water mark: waited in vain for 2 more bytes to make it readable; \
-        without it an unfinished line costs CPU time, or stays unheard; forkchat-server doctor shows more";
+    let expected = "cannot rely on low-water mark: waited in vain for 2 more bytes to make it \
+                    readable; without it an unfinished line costs CPU time, or stays unheard; \
+                    forkchat-server doctor shows more";
     assert_eq!(warning(low_water, &failure), expected);
 }
 

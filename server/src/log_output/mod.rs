@@ -17,9 +17,9 @@
 //!
 //! | fault | what happens |
 //! |---|---|
-//! | standard error takes nothing | the pipe fills up, further lines are dropped and counted; `37 log lines were dropped` follows when there is room again |
-//! | the log process is killed | the pipe and the pending piece stay; a successor continues with them |
-//! | the supervisor crashes or is killed | all write ends are closed; the log process writes the remaining lines, logs the supervisor's end, and ends |
+//! | standard error takes nothing | the pipe fills up; further lines are dropped, counted and reported later |
+//! | the log process is killed | a successor continues with the pipe and the pending piece |
+//! | the supervisor crashes or is killed | the log process writes the remaining lines, logs that, and ends |
 //! | the pipe cannot be created | lines go to standard error directly |
 //!
 //! A line of up to PIPE_BUF bytes is written by one write(2), which the kernel makes atomic, so

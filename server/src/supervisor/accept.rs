@@ -86,7 +86,8 @@ impl Supervisor {
             last != address || now.duration_since(at) > TOO_FAST_LOG_INTERVAL
         }) {
             log::warn!(
-                "address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected"
+                "address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per \
+                 second are rejected"
             );
             self.listeners.too_fast = Some((address, now));
         }
@@ -129,7 +130,8 @@ impl Supervisor {
             Err(error) => {
                 if !std::mem::replace(&mut self.listeners.is_fork_failure_logged, true) {
                     log::warn!(
-                        "cannot fork a worker for a connection: {error}; open connections are not affected"
+                        "cannot fork a worker for a connection: {error}; open connections are not \
+                         affected"
                     );
                 }
                 self.children.vacate(slot);

@@ -44,12 +44,14 @@ fn log_quarantined(quarantined: Place) {
     match quarantined {
         Place::Input { session, offset } => {
             log::error!(
-                "two processes crashed at the input of session {session}, from byte {offset} on: the session is closed"
+                "two processes crashed at the input of session {session}, from byte {offset} on: \
+                 the session is closed"
             );
         }
         Place::Record { sequence, session, treatment: Treatment::Mute } => {
             log::error!(
-                "two processes crashed at record {sequence} of session {session}: it is no longer delivered, and the session is closed"
+                "two processes crashed at record {sequence} of session {session}: it is no longer \
+                 delivered, and the session is closed"
             );
         }
         Place::Record { sequence, session, .. } => {

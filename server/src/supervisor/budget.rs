@@ -8,10 +8,10 @@
 //! | part | counted as |
 //! |---|---|
 //! | supervisor, journal with SQLite's cache, workers | constants |
-//! | ring | its size, since every page of it is written sooner or later; and half as much again, for lines that wait to be stored |
-//! | state | each session, all rooms and topics, and lines that wait; once for each process with a copy, and for each snapshot |
+//! | ring | one and a half times its size: each page is written sooner or later, and lines wait to be stored |
+//! | state | sessions, rooms and waiting lines; once for each process with a copy, and for each snapshot |
 //! | outboxes | an eighth of the budget; the workers enforce it ([`crate::worker::Bounds`]) |
-//! | connections | memory of processes and threads, input that waits for the log, and full socket buffers in both directions |
+//! | connections | processes and threads, input that waits for the log, full socket buffers |
 
 use super::listeners::{TCP_KERNEL_BYTES, UDP_KERNEL_BYTES};
 use super::start_error::TooLittleMemory;

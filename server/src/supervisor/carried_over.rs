@@ -170,7 +170,8 @@ impl Settings {
             Some(policy) if policy.is_real_time() => {
                 let name = policy.name();
                 log::warn!(
-                    "policy {name}, which was set from outside on its predecessor, is not applied; --sched {name} gives real time"
+                    "policy {name}, which was set from outside on its predecessor, is not applied; \
+                     --sched {name} gives real time"
                 );
                 applied.policy = None;
             }
@@ -189,7 +190,8 @@ impl Settings {
         if let Some(nice) = self.nice
             && let Err(errno) = set_nice(nice)
         {
-            let remedy = "set it again (renice), or give the server CAP_SYS_NICE or a limit on nice (ulimit -e)";
+            let remedy = "set it again (renice), or give the server CAP_SYS_NICE or a limit on \
+                nice (ulimit -e)";
             refused(&format!("nice {nice}"), &errno.into(), remedy);
             applied.nice = None;
         }

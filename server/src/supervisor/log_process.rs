@@ -56,7 +56,8 @@ impl LogProcess {
             },
             Err(error) => {
                 log::warn!(
-                    "cannot make a pipe for the log output: {error}; if standard error blocks, the server blocks too"
+                    "cannot make a pipe for the log output: {error}; if standard error blocks, the \
+                     server blocks too"
                 );
                 LogProcess::default()
             }

@@ -36,7 +36,8 @@ fn abandon(slot: Slot, children: &mut Children, work: &Work) {
         }
         None => format!("{name} could not be started for 2 s"),
         Some(pid) => format!(
-            "{name} (pid {pid}) was killed 2 s ago but has not ended yet, since the kernel still works for it"
+            "{name} (pid {pid}) was killed 2 s ago but has not ended yet, since the kernel still \
+             works for it"
         ),
     };
     let so = child.kind.while_missing;

@@ -68,8 +68,7 @@ impl Supervisor {
             _ => None,
         };
         let slot = pid.and_then(|pid| self.children.slot_of(pid));
-        // A process that ended before it applied its settings says nothing about them: the recorded
-        // ones stay.
+        // If the process ended before it applied its settings, the recorded ones stay as they are.
         if let Some((pid, slot)) =
             pid.zip(slot).filter(|(_, slot)| self.work.segment.start_gate.has_begun(slot.index()))
         {
@@ -103,35 +102,8 @@ impl Supervisor {
         let was_stalled = child.kill_reason.is_some_and(|fault| fault != Fault::Stopped);
         let is_crash = was_stalled || death != End::Killed(Signal::SIGKILL);
         let pause = child.backoff(is_crash || child.may_lack_memory(), is_stopping);
-        let why = child.kill_reason.map(|why| format!(", since it {why}")).unwrap_or_default();
-        let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
-        if !self.work.segment.start_gate.is_open() {
-            let reason = self.work.segment.start_gate.take_failure(pid);
-            if let Some(reason) = &reason {
-                words = format!("{words}: {reason}");
-            }
-            if is_crash {
-                self.early_deaths.record(&words, reason.is_some());
-            }
-        }
-        let may_be_limits =
-            self.children.carried_over(slot).is_some_and(Settings::may_cause_failure);
-        // A process that was killed before it served may have been killed because of its control
-        // group's memory limit.
-        if (is_crash || !self.work.segment.start_gate.is_ready(slot.index()))
-            && let Some(settings) = self.children.get(slot).count_failure()
-        {
-            log::warn!(
-                "{words}: {FAILURES_MAX} processes in a row failed with the settings made from outside ({settings}); the next one starts without \
-                 them; set looser ones if you need them"
-            );
-        }
-        // A process that lacks a resource may crash anywhere, so the record or input it was
-        // processing is not to blame.
-        if is_crash && !may_be_limits {
-            let quarantined = self.blame.count_crash(self.segment, slot);
-            quarantined.into_iter().for_each(|place| self.kill_hanging_at(place));
-        }
+        let words = self.describe_death(slot, pid, death, is_crash);
+        self.count_failure(slot, &words, is_crash);
         // It may have died after it published news and before it woke the others. A quarantined
         // record is news, too.
         self.segment.doorbells.ring_all();
@@ -149,6 +121,49 @@ impl Supervisor {
             log::debug!("{words}; starting it again in {} ms", pause.as_millis());
         }
         child.last_death = Some(words);
+    }
+
+    /// Words a death for the log output. Before the start gate is open, adds the error that the
+    /// process logged, and counts a crash against the start.
+    fn describe_death(&mut self, slot: Slot, pid: Pid, death: End, is_crash: bool) -> String {
+        let child = self.children.get(slot);
+        let why = child.kill_reason.map(|why| format!(", since it {why}")).unwrap_or_default();
+        let mut words = format!("{} (pid {pid}) {death}{why}", child.name());
+        let gate = self.work.segment.start_gate;
+        if !gate.is_open() {
+            let reason = gate.take_failure(pid);
+            if let Some(reason) = &reason {
+                words = format!("{words}: {reason}");
+            }
+            if is_crash {
+                self.early_deaths.record(&words, reason.is_some());
+            }
+        }
+        words
+    }
+
+    /// Counts a failure against its possible causes: the settings from outside, and the record or
+    /// input that the process was at. Drops the settings, or quarantines the place, after too many.
+    fn count_failure(&mut self, slot: Slot, words: &str, is_crash: bool) {
+        let may_be_limits =
+            self.children.carried_over(slot).is_some_and(Settings::may_cause_failure);
+        // A process that was killed before it served may have been killed because of its control
+        // group's memory limit.
+        if (is_crash || !self.work.segment.start_gate.is_ready(slot.index()))
+            && let Some(settings) = self.children.get(slot).count_failure()
+        {
+            log::warn!(
+                "{words}: {FAILURES_MAX} processes in a row failed with the settings made from \
+                 outside ({settings}); the next one starts without them; set looser ones if you \
+                 need them"
+            );
+        }
+        // A process that lacks a resource may crash anywhere, so the record or input it was
+        // processing is not to blame.
+        if is_crash && !may_be_limits {
+            let quarantined = self.blame.count_crash(self.segment, slot);
+            quarantined.into_iter().for_each(|place| self.kill_hanging_at(place));
+        }
     }
 
     /// Kills the processes that are at this record, at which others have crashed. They are likely

@@ -135,7 +135,11 @@ impl fmt::Display for Scheduling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nice = self.nice.map(|nice| format!("nice {nice}"));
         let policy = self.policy.map(|policy| match policy.is_real_time() {
-            true => format!("{} (workers at priority {OF_WORKERS}, supervisor at {OF_SUPERVISOR}, journal other)", policy.name()),
+            true => format!(
+                "{} (workers at priority {OF_WORKERS}, supervisor at {OF_SUPERVISOR}, \
+                 journal other)",
+                policy.name()
+            ),
             false => policy.name().to_owned(),
         });
         let pinned = (!self.cpus.is_empty())

@@ -3,9 +3,9 @@
 //! | signal | what it does |
 //! |---|---|
 //! | TERM, INT, HUP | the server stops: `stop` |
-//! | XCPU | the same. It is sent at the soft limit on CPU time; at the hard limit the kernel kills |
-//! | QUIT | logged; then the supervisor ends by this signal and may leave a core; its children die with it |
-//! | all others whose default is to end the process, real-time signals among them | logged and ignored |
+//! | XCPU | the same. The kernel sends it at the soft limit on CPU time, and kills at the hard limit |
+//! | QUIT | logged; then the supervisor ends by it, perhaps with a core; its children die with it |
+//! | all others that end a process by default, and real-time signals | logged and ignored |
 //! | KILL | ends the server. The log process, which survives, logs that |
 //!
 //! PIPE and XFSZ may also be caused by a write of the supervisor's own. The write fails, its caller

@@ -119,7 +119,8 @@ impl Supervisor {
         if budget.outboxes < self.options.sendq {
             let together = InMib(budget.outboxes as u64);
             log::info!(
-                "unread output of all clients of a worker may take {together}, less than --sendq allows for each client"
+                "unread output of all clients of a worker may take {together}, less than --sendq \
+                 allows for each client"
             );
         }
         let name = self.options.model;
@@ -231,7 +232,8 @@ fn begin_above_used(segment: &Segment, data_dir: &Path) {
         Err(error) => {
             let data_dir = data_dir.display();
             log::warn!(
-                "cannot read in {data_dir} which ids are used: {error}; if the clock was set back, the ids of this run are lower than earlier ones"
+                "cannot read in {data_dir} which ids are used: {error}; if the clock was set back, \
+                 the ids of this run are lower than earlier ones"
             );
         }
     }

@@ -76,14 +76,16 @@ impl fmt::Display for StartError {
                 let remedy = match error.kind() {
                     std::io::ErrorKind::AddrInUse => {
                         format!(
-                            ": address already in use; is a server running? --{transport} chooses another"
+                            ": address already in use; is a server running? --{transport} chooses \
+                             another"
                         )
                     }
                     std::io::ErrorKind::PermissionDenied
                         if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) =>
                     {
                         format!(
-                            ": permission denied; ports below 1024 need a privilege, --{transport} chooses another"
+                            ": permission denied; ports below 1024 need a privilege, --{transport} \
+                             chooses another"
                         )
                     }
                     _ => format!(": {error}{}", advice(error)),
@@ -102,20 +104,23 @@ impl fmt::Display for StartError {
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(
                     f,
-                    "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections"
+                    "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower \
+                     --max-connections"
                 )
             }
             StartError::TooLittleMemory(too_little) => too_little.fmt(f),
             StartError::NotAllowed { asked, limit, at_least, has_right: false } => {
                 write!(
                     f,
-                    "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}"
+                    "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least \
+                     {at_least}"
                 )
             }
             StartError::NotAllowed { asked, has_right: true, .. } => {
                 write!(
                     f,
-                    "cannot use {asked}: this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not"
+                    "cannot use {asked}: this process has the right to it, but its user namespace \
+                     or control group (cpu.rt_runtime_us) has not"
                 )
             }
             StartError::Child(death) => write!(f, "cannot serve: {death}"),
@@ -138,7 +143,8 @@ fn advice(error: &std::io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOMEM) => match own_limit(Resource::RLIMIT_AS) {
             Some(bytes) => format!(
-                "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, --max-connections or --workers",
+                "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, \
+                 --max-connections or --workers",
                 bytes >> 20
             ),
             None => "; lower --ring, --max-connections or --workers".to_owned(),
@@ -196,7 +202,8 @@ impl fmt::Display for TooLittleMemory {
         let TooLittleMemory { ring, connections, needs, limit, allows } = *self;
         write!(
             f,
-            "cannot serve {connections} connections with a ring of {}: {limit} allows {}, and they need {}; raise it, or lower --max-connections or --ring",
+            "cannot serve {connections} connections with a ring of {}: {limit} allows {}, and they \
+             need {}; raise it, or lower --max-connections or --ring",
             InMib(ring),
             InMib(allows),
             InMib(needs)

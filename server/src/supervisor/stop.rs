@@ -92,7 +92,8 @@ impl Supervisor {
 
     fn dump_core(&mut self) {
         log::error!(
-            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server"
+            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP \
+             stop the server"
         );
         log_output::expect_end();
         self.log_process.flush();
@@ -178,7 +179,8 @@ pub(super) fn end_children(children: &Children) {
     }
     for (name, pid) in left {
         log::error!(
-            "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it"
+            "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for \
+             it"
         );
     }
 }

@@ -109,7 +109,8 @@ fn too_little_memory_is_refused_with_the_amount_that_would_be_enough() {
     let text = refused.to_string();
     assert!(
         text.starts_with(
-            "cannot serve 8 connections with a ring of 1 MiB: the control group's memory limit allows 16 MiB, and they need "
+            "cannot serve 8 connections with a ring of 1 MiB: the control group's memory limit \
+             allows 16 MiB, and they need "
         ) && text.ends_with("; raise it, or lower --max-connections or --ring"),
         "{text}"
     );
