@@ -130,7 +130,7 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
         false,
     )?;
     drop(child);
-    for (time, is_told) in [("first", true), ("second", false)] {
+    for (time, is_notified) in [("first", true), ("second", false)] {
         let patience = deadline.saturating_duration_since(Instant::now());
         let guard = mutex
             .lock(NEXT, patience)
@@ -138,7 +138,7 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
         expect(
             &format!("whether the {time} to lock after the owner's death was told"),
             guard.owner_died,
-            is_told,
+            is_notified,
         )?;
     }
     Ok(())

@@ -144,72 +144,53 @@ impl Settings {
     /// those that it can't apply, and serves without them.
     pub fn apply_in_child(&self) {
         let mut applied = self.clone();
-        if let Some(group) = &self.group
-            && let Err(error) = control_groups::join(group)
-        {
-            refused(
-                &format!("control group {group}"),
-                &error,
-                "move it there again, or let the server's user write to cgroup.procs there",
-            );
-            applied.group = None;
-        }
-        if let Some(value) = self.oom_score_adj
-            && let Err(error) = oom::set(value)
-        {
-            refused(
-                &format!("oom_score_adj {value}"),
-                &error,
-                "set it again (choom), or give the server CAP_SYS_RESOURCE",
-            );
-            applied.oom_score_adj = None;
-        }
+        try_apply(
+            &mut applied.group,
+            |group| format!("control group {group}"),
+            |group| control_groups::join(group),
+            "move it there again, or let the server's user write to cgroup.procs there",
+        );
+        try_apply(
+            &mut applied.oom_score_adj,
+            |value| format!("oom_score_adj {value}"),
+            |&value| oom::set(value),
+            "set it again (choom), or give the server CAP_SYS_RESOURCE",
+        );
         // Before the nice value: to leave the idle policy, a process may need the right to its
         // present nice value.
-        match self.policy {
-            Some(policy) if policy.is_real_time() => {
-                let name = policy.name();
-                log::warn!(
-                    "policy {name}, which was set from outside on its predecessor, is not applied; \
-                     --sched {name} gives real time"
-                );
-                applied.policy = None;
-            }
-            Some(policy) => {
-                if let Err(errno) = set_policy(policy, 0) {
-                    refused(
-                        &format!("policy {}", policy.name()),
-                        &errno.into(),
-                        "set it again (chrt), or give the server CAP_SYS_NICE",
-                    );
-                    applied.policy = None;
-                }
-            }
-            None => {}
+        if let Some(policy) = applied.policy.take_if(|policy| policy.is_real_time()) {
+            let name = policy.name();
+            log::warn!(
+                "policy {name}, which was set from outside on its predecessor, is not applied; \
+                 --sched {name} gives real time"
+            );
         }
-        if let Some(nice) = self.nice
-            && let Err(errno) = set_nice(nice)
-        {
-            let remedy = "set it again (renice), or give the server CAP_SYS_NICE or a limit on \
-                nice (ulimit -e)";
-            refused(&format!("nice {nice}"), &errno.into(), remedy);
-            applied.nice = None;
-        }
-        if let Some(cpus) = &self.cpus
-            && let Err(errno) = sched_setaffinity(THIS_THREAD, cpus)
-        {
-            refused(&format!("CPUs {}", Cpus(cpus)), &errno.into(), "set them again (taskset)");
-            applied.cpus = None;
-        }
+        try_apply(
+            &mut applied.policy,
+            |policy| format!("policy {}", policy.name()),
+            |&policy| Ok(set_policy(policy, 0)?),
+            "set it again (chrt), or give the server CAP_SYS_NICE",
+        );
+        try_apply(
+            &mut applied.nice,
+            |nice| format!("nice {nice}"),
+            |&nice| Ok(set_nice(nice)?),
+            "set it again (renice), or give the server CAP_SYS_NICE or a limit on nice (ulimit -e)",
+        );
+        try_apply(
+            &mut applied.cpus,
+            |cpus| format!("CPUs {}", Cpus(cpus)),
+            |cpus| Ok(sched_setaffinity(THIS_THREAD, cpus)?),
+            "set them again (taskset)",
+        );
         // Last, since the other steps might fail with lower limits.
-        for (index, (resource, name)) in LIMITS.into_iter().enumerate() {
-            if let Some(limit) = self.limits[index]
-                && let Err(errno) = set_limit(resource, limit)
-            {
-                let remedy = "set it again (prlimit), or give the server CAP_SYS_RESOURCE";
-                refused(&format!("limit on {name} {}", Limit(limit)), &errno.into(), remedy);
-                applied.limits[index] = None;
-            }
+        for (limit, (resource, name)) in applied.limits.iter_mut().zip(LIMITS) {
+            try_apply(
+                limit,
+                |&limit| format!("limit on {name} {}", Limit(limit)),
+                |&limit| Ok(set_limit(resource, limit)?),
+                "set it again (prlimit), or give the server CAP_SYS_RESOURCE",
+            );
         }
         if applied != Settings::default() {
             log::info!(
@@ -268,10 +249,22 @@ impl fmt::Display for Limit {
     }
 }
 
-fn refused(what: &str, error: &io::Error, remedy: &str) {
-    log::warn!(
-        "cannot apply {what}, which was set from outside on its predecessor: {error}; {remedy}"
-    );
+/// Applies a setting, if there is one. If that fails, logs why, with the remedy, and unsets it.
+fn try_apply<T>(
+    setting: &mut Option<T>,
+    name: impl Fn(&T) -> String,
+    apply: impl Fn(&T) -> io::Result<()>,
+    remedy: &str,
+) {
+    if let Some(value) = setting
+        && let Err(error) = apply(value)
+    {
+        log::warn!(
+            "cannot apply {}, which was set from outside on its predecessor: {error}; {remedy}",
+            name(value)
+        );
+        *setting = None;
+    }
 }
 
 /// Sets a resource limit of this process. If the hard limit can't be raised that far, raises the

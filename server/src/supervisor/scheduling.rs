@@ -57,9 +57,6 @@ impl Scheduling {
     /// # Errors
     /// [`StartError::NotAllowed`] without the privilege, [`StartError::System`] if the kernel
     /// refuses it for another reason.
-    ///
-    /// # Errors
-    /// [`StartError::NotAllowed`] without the right to it.
     pub fn apply(options: &Options) -> Result<Scheduling, StartError> {
         let Options { nice, sched: policy, pin, .. } = *options;
         if let Some(nice) = nice {

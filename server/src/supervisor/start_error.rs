@@ -72,26 +72,11 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Listen(transport, address, error) => {
-                let remedy = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => {
-                        format!(
-                            ": address already in use; is a server running? --{transport} chooses \
-                             another"
-                        )
-                    }
-                    std::io::ErrorKind::PermissionDenied
-                        if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) =>
-                    {
-                        format!(
-                            ": permission denied; ports below 1024 need a privilege, --{transport} \
-                             chooses another"
-                        )
-                    }
-                    _ => format!(": {error}{}", advice(error)),
-                };
-                write!(f, "cannot listen on {transport} {address}{remedy}")
-            }
+            StartError::Listen(transport, address, error) => write!(
+                f,
+                "cannot listen on {transport} {address}: {}",
+                why_not_listening(transport, address, error)
+            ),
             StartError::NowhereToListen => {
                 f.write_str("nothing to listen on: --tcp and --udp are both off; leave one on")
             }
@@ -135,6 +120,28 @@ impl fmt::Display for StartError {
             StartError::Refused(failure) => write!(f, "{failure}{DOCTOR_SHOWS}"),
             StartError::System(what, error) => write!(f, "cannot {what}: {error}{}", advice(error)),
         }
+    }
+}
+
+/// Why an address can't be listened on, with the remedy.
+fn why_not_listening(
+    transport: &str,
+    address: &std::net::SocketAddr,
+    error: &std::io::Error,
+) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("address already in use; is a server running? --{transport} chooses another")
+        }
+        std::io::ErrorKind::PermissionDenied
+            if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) =>
+        {
+            format!(
+                "permission denied; ports below 1024 need a privilege, --{transport} chooses \
+                 another"
+            )
+        }
+        _ => format!("{error}{}", advice(error)),
     }
 }
 
