@@ -20,6 +20,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
 /// After a process has lived this long, its next crash counts as the first again.
 pub(super) const RECOVERY_TIME: Duration = Duration::from_secs(10);
+
 /// Why the supervisor killed a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -61,6 +62,7 @@ pub(super) struct Child {
     pub backlog: VecDeque<(ToWorker, Descriptor)>,
     /// When the next process is to be started, if none runs.
     pub respawn_at: Option<Instant>,
+    /// When the process, or the last one, was started.
     pub started_at: Instant,
     /// Crashes in a row.
     pub crashes: u32,
@@ -78,6 +80,7 @@ pub(super) struct Child {
     pub killed_at: Option<Instant>,
     /// The other processes no longer wait for this process or its successor.
     pub is_abandoned: bool,
+    /// Whether the worker has sent all its output, or the journal has finished.
     pub is_drained: bool,
     /// The settings that the supervisor gave to this process, or to the last one.
     pub given: Box<Settings>,
@@ -88,6 +91,7 @@ pub(super) struct Child {
     pub failures: u32,
 }
 
+/// The socket that is sent with a message.
 #[derive(Debug)]
 pub(super) enum Descriptor {
     /// The socket of this session. [`Connections`] owns it.

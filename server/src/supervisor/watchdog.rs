@@ -171,6 +171,9 @@ impl Watchdog {
         }
     }
 
+    /// Returns the process to be killed, if any is stalled: the lock's owner first, then the reader
+    /// that is furthest behind, then a process with a busy or a frozen thread. Returns none while
+    /// the lock's owner waits for the CPU.
     fn find_stalled(
         &mut self,
         segment: &Segment,
