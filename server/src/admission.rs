@@ -1,7 +1,7 @@
-//! Decides which connections are admitted. Three limits: connections in all (a counting semaphore
-//! that the supervisor and the worker of the UDP sessions share), connections at a time from one
-//! address, and new connections per second from one address. The last two are counted for TCP and
-//! for UDP apart. All addresses of an IPv6 /64 count as one.
+//! Decides which connections are admitted. There are three limits: on all connections together (a
+//! counting semaphore that the supervisor shares with the worker that has the UDP sessions), on
+//! connections from one address at a time, and on new connections from one address per second. The
+//! last two are counted separately for TCP and for UDP. All addresses of an IPv6 /64 count as one.
 
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
 use forkchat_common::address::AddressBlock;
@@ -11,18 +11,18 @@ use forkchat_common::token_bucket::{TokenBucket, Used};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The supervisor's place among the semaphore's holders; a worker's is its slot.
+/// The supervisor's number among the semaphore's holders. A worker's number is its slot.
 pub const SUPERVISOR: usize = HOLDERS_MAX - 1;
-/// `--max-per-address` where it isn't given.
+/// The default of `--max-per-address`.
 const PER_ADDRESS_DEFAULT: u32 = 64;
-/// New connections that one address may open a second in the long run.
+/// New connections per second that one address may open in the long run.
 pub const OPENINGS_PER_SECOND: u64 = 32;
-/// New connections of one address. At once as many as people come back when a server that they use
-/// was restarted.
+/// New connections of one address. The burst allows many users of one address to reconnect at once
+/// after a server was restarted.
 const OPENINGS: TokenBucket =
     TokenBucket { burst: 256, tokens: OPENINGS_PER_SECOND, micros: Micros::SECOND };
-/// Addresses whose openings are remembered. Beyond it those are forgotten that have opened few
-/// lately.
+/// How many addresses are remembered with their openings. At this limit, addresses that have opened
+/// few connections lately are forgotten.
 const OPENINGS_ADDRESSES_MAX: usize = 16_384;
 
 /// One process's view of the open connections.
@@ -30,18 +30,18 @@ const OPENINGS_ADDRESSES_MAX: usize = 16_384;
 pub struct Admission {
     units: &'static Semaphore,
     holder: usize,
-    /// `None`: the default, from which loopback is exempt.
+    /// `None`: the default, which does not apply to loopback.
     per_address_max: Option<u32>,
-    /// No hash table: its seed would have the supervisor open a file that its children then lack
-    /// (where `getrandom` is refused).
+    /// Not a hash table: where getrandom(2) is refused, the supervisor would open a file for its
+    /// seed, and the children would not have that descriptor.
     per_address: BTreeMap<AddressBlock, u32>,
-    /// Whether it limits how fast an address opens connections.
+    /// Whether the rate of new connections is limited.
     limits_openings: bool,
-    /// What each address has used of [`OPENINGS`].
+    /// How much each address has used of [`OPENINGS`].
     openings: BTreeMap<AddressBlock, Used>,
 }
 
-/// Why a connection is rejected, as the operator reads it.
+/// Why a connection is rejected, as it is logged.
 pub fn cause(why: Rejection) -> &'static str {
     match why {
         Rejection::Full => "the server is full",
@@ -53,8 +53,8 @@ pub fn cause(why: Rejection) -> &'static str {
 }
 
 impl Admission {
-    /// Nothing is admitted yet. `holder` is this process's place among the semaphore's holders;
-    /// `limits_openings` says whether it matters how fast an address opens connections.
+    /// An admission that has admitted nothing yet. `holder` is this process's number among the
+    /// semaphore's holders; `limits_openings` says whether the rate of new connections is limited.
     pub fn new(
         units: &'static Semaphore,
         holder: usize,
@@ -71,7 +71,10 @@ impl Admission {
         }
     }
 
-    /// Admits a connection, or says why not. `now` is the time since the machine started.
+    /// Admits a connection. `now` is the time since the machine started.
+    ///
+    /// # Errors
+    /// The limit that the connection would exceed.
     pub fn admit(&mut self, from: IpAddr, now: Micros) -> Result<(), Rejection> {
         let from = AddressBlock::of(from);
         let count = self.per_address.get(&from).copied().unwrap_or(0);
@@ -86,8 +89,8 @@ impl Admission {
         if !self.may_open(from, now) {
             return Err(Rejection::TooFast);
         }
-        // Only a stopped process holds the lock for long, and that is killed at once: a client that
-        // comes at that moment has to come again.
+        // Only a stopped process holds the semaphore's lock for long, and it is killed at once. A
+        // client that connects at that moment is rejected and has to try again.
         if !self.units.try_acquire(self.holder).unwrap_or(false) {
             return Err(Rejection::Full);
         }
@@ -95,7 +98,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts an opening, if the address may have another.
+    /// Counts a new connection if the address may open another one. Returns whether it may.
     fn may_open(&mut self, from: AddressBlock, now: Micros) -> bool {
         if !self.limits_openings {
             return true;
@@ -114,7 +117,7 @@ impl Admission {
         is_within
     }
 
-    /// A connection that was admitted is over.
+    /// Releases a connection that was admitted and has ended.
     pub fn release(&mut self, from: IpAddr) {
         let from = AddressBlock::of(from);
         if let Some(count) = self.per_address.get_mut(&from) {
@@ -126,8 +129,8 @@ impl Admission {
         self.units.release(self.holder);
     }
 
-    /// Takes over those whom a predecessor in the same place had let in, and gives back what it
-    /// held for others.
+    /// Takes over the connections that a predecessor with the same number had admitted, and
+    /// releases what it held for other connections.
     pub fn take_over(&mut self, from: impl Iterator<Item = IpAddr>) {
         self.per_address.clear();
         let mut count = 0;
@@ -135,8 +138,8 @@ impl Admission {
             count += 1;
             *self.per_address.entry(AddressBlock::of(from)).or_default() += 1;
         }
-        // A unit is taken before its session is in the log and given back after its end, so at
-        // least these are held.
+        // A unit is acquired before its session is in the log, and released after the session's
+        // end. So the predecessor held at least one for each of these.
         for _ in count..self.units.held_by(self.holder) {
             self.units.release(self.holder);
         }
@@ -151,7 +154,7 @@ mod tests {
     const NOW: Micros = Micros(1_000_000_000);
 
     #[test]
-    fn an_address_that_opens_connections_too_fast_has_to_wait_and_others_have_not() {
+    fn only_an_address_that_opens_connections_too_fast_has_to_wait() {
         let units = map_shared::<Semaphore>("test-units").unwrap();
         units.init(1_000).unwrap();
         let mut admission = Admission::new(units, 0, None, true);

@@ -1,7 +1,7 @@
-//! The messages between the supervisor and a worker, over a [`crate::ipc::queue`] for each worker.
+//! The messages between the supervisor and a worker. Each worker has a [`crate::ipc::queue`].
 //!
-//! A successor gets a new queue. The queue of the dead worker is read to its end first, so none of
-//! its messages is lost.
+//! A successor gets a new queue. The supervisor first reads the queue of the dead worker to its
+//! end, so none of its messages is lost.
 
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::SessionId;
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 /// From the supervisor to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Serve this new connection. The socket comes with the message.
+    /// Serve this new connection. Its socket comes with the message.
     Serve {
-        /// The session it is to be.
+        /// The session that it will become.
         session: SessionId,
-        /// Where it comes from.
+        /// The client's address, and the listener that accepted it.
         origin: Origin,
     },
-    /// Tell this connection why it can't be served, and close it. The socket comes with the
-    /// message; it is no session.
+    /// Send the client the reason why it can't be served, and close the connection. Its socket
+    /// comes with the message; it never becomes a session.
     Reject {
-        /// A whole line.
+        /// A complete line for the client.
         reason: String,
     },
 }
@@ -28,12 +28,12 @@ pub enum ToWorker {
 /// From a worker to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// This session is over, in the log and on the wire: let go of its socket and its cell.
+    /// This session has ended, in the log and on the wire: close its socket and free its cell.
     Closed {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
-    /// The server ends, and nothing is left to send.
+    /// The server is stopping, and the worker has sent all its output.
     Drained,
 }
 

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 /// A chat server whose worker processes share one event log in memory; connect with `nc HOST PORT`
 #[derive(Clone, Debug, Parser)]
-#[command(name = "forkchat-server", version, max_term_width = 110, args_override_self = true, after_help = EPILOGUE)]
+#[command(name = "forkchat-server", version, max_term_width = 110, after_help = EPILOGUE)]
+#[command(args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct CommandLine {
     /// What to do instead of serving in the foreground
@@ -31,13 +32,15 @@ pub enum Command {
     #[command(args_override_self = true)]
     Start(Box<ServiceOptions>),
     /// Stop the server in the background; returns when it has ended
-    #[command(args_override_self = true, mut_args(hide_what_stop_ignores), after_help = STOP_EPILOGUE)]
+    #[command(args_override_self = true, after_help = STOP_EPILOGUE)]
+    #[command(mut_args(hide_what_stop_ignores))]
     Stop(Box<ServiceOptions>),
     /// Stop the server in the background, if one is running, and start a new one
     #[command(args_override_self = true)]
     Restart(Box<ServiceOptions>),
     /// Print whether a server is running, its pid and its addresses
-    #[command(args_override_self = true, mut_args(hide_what_status_ignores), after_help = STATUS_EPILOGUE)]
+    #[command(args_override_self = true, after_help = STATUS_EPILOGUE)]
+    #[command(mut_args(hide_what_status_ignores))]
     Status(Box<ServiceOptions>),
 }
 
@@ -61,17 +64,18 @@ pub struct ServiceOptions {
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// TCP addresses, separated by commas
-    #[arg(long, value_name = "ADDR,…|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
-    #[arg(action = ArgAction::Append)]
+    #[arg(long, value_name = "ADDR,…|off", default_value = DEFAULT_ADDRESS)]
+    #[arg(value_parser = parse_address, value_delimiter = ',', action = ArgAction::Append)]
     pub tcp: Vec<Listen>,
 
     /// UDP address
-    #[arg(long, value_name = "ADDR|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
-    #[arg(action = ArgAction::Append)]
+    #[arg(long, value_name = "ADDR|off", default_value = DEFAULT_ADDRESS)]
+    #[arg(value_parser = parse_address, value_delimiter = ',', action = ArgAction::Append)]
     pub udp: Vec<Listen>,
 
     /// Concurrency model: pool, threads or process
-    #[arg(long, value_name = "MODEL", value_enum, default_value_t = ModelName::Pool, hide_possible_values = true)]
+    #[arg(long, value_name = "MODEL", value_enum, default_value_t = ModelName::Pool)]
+    #[arg(hide_possible_values = true)]
     pub model: ModelName,
 
     /// Worker processes, except with --model process [default: one per CPU]
@@ -115,7 +119,8 @@ pub struct Options {
     pub history_bytes: u64,
 
     /// Nice value of all processes, -20 to 19 [default: inherited]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19))]
+    #[arg(allow_negative_numbers = true)]
     pub nice: Option<i8>,
 
     /// Scheduling policy: other, batch, idle, rr, fifo [default: inherited]
@@ -159,10 +164,10 @@ const STATUS_EPILOGUE: &str = "\
 Also accepts the options of start, so that a script can pass the same ones, and ignores them.
 Exit codes: 0 running, 3 not running, 4 unknown";
 
-/// Where to listen by default.
+/// The default address to listen on.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9000";
 
-/// A concurrency model; what it is, says its row in `models`.
+/// A concurrency model. Its row in `models` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModelName {
     /// A worker a CPU, each with one receive and one send thread for all its connections
@@ -179,25 +184,25 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// What was given as an address to listen on.
+/// A value of an option that names addresses to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// A name or a number: its addresses, which have one port. One at least.
+    /// The addresses of a host, at least one, all with the same port.
     On(Vec<SocketAddr>),
     /// Nowhere.
     Off,
 }
 
 impl Options {
-    /// `--workers`, or one a CPU.
+    /// `--workers`, or else one per CPU.
     pub fn workers(&self) -> u16 {
         let cpus =
             || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
         self.workers.unwrap_or_else(cpus)
     }
 
-    /// The data directory: as given, or where the XDG Base Directory Specification has a user's
-    /// state. `None` if the user has no home.
+    /// The data directory: `--data-dir`, or the directory for a user's state according to the XDG
+    /// Base Directory Specification. `None` if the user has no home directory.
     pub fn data_dir(&self) -> Option<PathBuf> {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -222,7 +227,7 @@ fn hide_all_but(argument: Arg, shown: &[&str]) -> Arg {
 
 fn parse_policy() -> impl TypedValueParser<Value = Policy> {
     let named = |name: String| Policy::ALL.into_iter().find(|policy| policy.name() == name);
-    // Only names of policies come through.
+    // The parser accepts only names of policies.
     PossibleValuesParser::new(Policy::ALL.map(Policy::name))
         .map(move |name| named(name).unwrap_or(Policy::Other))
 }
@@ -251,7 +256,7 @@ fn parse_rate(text: &str) -> Result<RateLimit, String> {
     }
 }
 
-/// Off is none.
+/// The number of lines; `off` is 0.
 fn parse_history(text: &str) -> Result<u64, String> {
     match text.parse() {
         _ if text == "off" => Ok(0),
@@ -286,142 +291,4 @@ fn parse_sendq(text: &str) -> Result<usize, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent_and_has_its_defaults() {
-        use clap::CommandFactory;
-        CommandLine::command().debug_assert();
-        let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
-        assert_eq!(options.tcp, [on([127, 0, 0, 1])]);
-        assert_eq!(
-            (options.sendq, options.ring, options.grace, options.rate_limit),
-            (1 << 20, None, 5, RateLimit::lines_per_second(20))
-        );
-        assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
-        assert!(options.workers() >= 1);
-        assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
-        assert!(command.is_none());
-    }
-
-    #[test]
-    fn help_has_a_line_for_each_option() {
-        let help =
-            CommandLine::try_parse_from(["forkchat-server", "--help"]).unwrap_err().to_string();
-        assert!(help.lines().count() <= 60, "{} lines:\n{help}", help.lines().count());
-        for line in help.lines() {
-            assert!(line.chars().count() <= 110, "too wide: {line}");
-        }
-    }
-
-    fn on(ip: impl Into<std::net::IpAddr>) -> Listen {
-        Listen::On(vec![(ip.into(), 9000).into()])
-    }
-
-    #[test]
-    fn addresses_to_listen_on_add_up_and_replace_the_default() {
-        let options = CommandLine::parse_from([
-            "",
-            "--tcp",
-            "127.0.0.2:9000,[::1]:9000",
-            "--udp",
-            "off",
-            "--tcp",
-            "127.0.0.3:9000",
-        ])
-        .options;
-        assert_eq!(
-            options.tcp,
-            [on([127, 0, 0, 2]), on([0u16, 0, 0, 0, 0, 0, 0, 1]), on([127, 0, 0, 3])]
-        );
-        assert_eq!(options.udp, [Listen::Off]);
-    }
-
-    #[test]
-    fn a_command_stands_alone() {
-        assert!(matches!(CommandLine::parse_from(["", "doctor"]).command, Some(Command::Doctor)));
-        assert!(CommandLine::try_parse_from(["", "--tcp", "off", "doctor"]).is_err());
-        assert!(CommandLine::try_parse_from(["", "doctor", "--tcp", "off"]).is_err());
-    }
-
-    #[test]
-    fn a_service_takes_what_the_server_takes_and_where_its_files_are() {
-        for name in ["start", "stop", "restart", "status"] {
-            let line = [
-                "",
-                name,
-                "--tcp",
-                "off",
-                "--pid-file",
-                "p",
-                "--grace",
-                "7",
-                "--log",
-                "l",
-                "--grace",
-                "9",
-            ];
-            let command = CommandLine::parse_from(line).command;
-            let Some(
-                Command::Start(options)
-                | Command::Stop(options)
-                | Command::Restart(options)
-                | Command::Status(options),
-            ) = command
-            else {
-                panic!("{command:?} of {name}")
-            };
-            assert_eq!((options.serving.tcp, options.serving.grace), (vec![Listen::Off], 9));
-            assert_eq!((options.pid_file, options.log), (Some("p".into()), Some("l".into())));
-        }
-        // Without a terminal to go away and a shell's directory to be in, a server has no use for
-        // them.
-        assert!(CommandLine::try_parse_from(["", "--pid-file", "p"]).is_err());
-    }
-
-    #[test]
-    fn scheduling_has_names_and_numbers_below_zero() {
-        let options =
-            CommandLine::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]).options;
-        assert_eq!(
-            (options.nice, options.sched, options.pin),
-            (Some(-5), Some(Policy::RoundRobin), true)
-        );
-        for policy in Policy::ALL {
-            assert_eq!(
-                CommandLine::parse_from(["", "--sched", policy.name()]).options.sched,
-                Some(policy)
-            );
-        }
-        assert_eq!(
-            CommandLine::parse_from(["", "--nice=-20", "--nice", "19"]).options.nice,
-            Some(19)
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for arguments in [
-            ["--nice", "-21"],
-            ["--nice", "20"],
-            ["--sched", "deadline"],
-            ["--ring", "10"],
-            ["--tcp", "nowhere"],
-            ["--rate-limit", "0"],
-            ["--workers", "0"],
-            ["--sendq", "1T"],
-            ["--history-bytes", "1K"],
-            ["--history-bytes", "off"],
-        ] {
-            let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments))
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
-        }
-        assert_eq!(
-            CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring,
-            Some(2 << 20)
-        );
-    }
-}
+mod tests;

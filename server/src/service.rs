@@ -17,18 +17,19 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
-/// Done: the server is running, or, for `stop`, no server is running any more.
+/// Done: the server is running or, after `stop`, no server is running any more.
 pub const EXIT_DONE: i32 = 0;
-/// A server is already running; it was not touched.
+/// A server was already running, and was left alone.
 pub const EXIT_RUNNING: i32 = 3;
 
-/// Time that a server has after its grace period to kill its children and to wait for those that
-/// are blocked in the kernel.
+/// How long a server may take, after its grace period, to kill its children and to wait for those
+/// that are blocked in the kernel.
 const MARGIN: Duration = Duration::from_secs(5);
 
 const PID_FILE: &str = "forkchat.pid";
 
-const NO_HOME: &str = "there is no data directory: neither XDG_STATE_HOME nor HOME is set; give --data-dir, or --pid-file and --log";
+const NO_HOME: &str = "there is no data directory: neither XDG_STATE_HOME nor HOME is set; give \
+    --data-dir, or --pid-file and --log";
 
 /// No server is running. This and the next code are those of the Linux Standard Base for `status`.
 pub const EXIT_NOT_RUNNING: i32 = 3;
@@ -37,12 +38,12 @@ pub const EXIT_UNKNOWN: i32 = 4;
 
 /// Serves in the foreground until the server ends. Returns its exit code.
 ///
-/// Locks the pid file of its data directory, so that `stop`, `start` and `status` find it. Serves
-/// without it if that fails.
+/// Locks the pid file in its data directory, so that `stop`, `start` and `status` find the server.
+/// If that fails, it serves without.
 pub fn serve(options: Options) -> i32 {
     let _held = options.data_dir().and_then(|data_dir| {
-        make(&data_dir).ok()?;
-        // Relative to where it is now, which stays.
+        create_data_dir(&data_dir).ok()?;
+        // A relative path is fine: the working directory stays the same.
         PidFile::take_in_foreground(&data_dir.join(PID_FILE)).ok()
     });
     supervisor::run(options, |_| true)
@@ -86,16 +87,17 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         return fail(NO_HOME, EXIT_USAGE);
     };
     let mut serving = options.serving.clone();
-    // The daemon changes directory, and opens the database later.
+    // The daemon changes its directory, and opens the database after that.
     serving.data_dir = serving.data_dir().map(|data_dir| absolute(&data_dir).unwrap_or(data_dir));
     if options.pid_file.is_none() || options.log.is_none() {
-        // As the journal makes it.
-        let made = serving.data_dir.as_deref().map_or(Ok(()), make);
+        // As the journal creates it.
+        let made = serving.data_dir.as_deref().map_or(Ok(()), create_data_dir);
         if let (Err(error), Some(data_dir)) = (made, &serving.data_dir) {
             let data_dir = data_dir.display();
             return fail(
                 format_args!(
-                    "cannot create the data directory {data_dir}: {error}; choose another with --data-dir"
+                    "cannot create the data directory {data_dir}: {error}; choose another with \
+                     --data-dir"
                 ),
                 EXIT_FAILED,
             );
@@ -103,9 +105,10 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
     }
     let main = |ready: Ready<'_>| {
         if let Some(nice) = serving.nice {
-            // Its session has just begun, and with it a group of processes whose nice value counts
-            // among groups. Source: sched(7), autogroup. Where there is no such thing, or no right
-            // to it, the processes' own nice values are what there is.
+            // The daemon's new session also begins a new autogroup. In an autogroup, nice values
+            // only count among its own processes, so the group as a whole gets the value too.
+            // Source: sched(7). Where the kernel has no autogroups, or the server lacks the
+            // privilege, the processes' own nice values have to do.
             let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
         }
         supervisor::run(serving, |started| match started {
@@ -124,9 +127,9 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         Err(error @ StartError::Running(_)) => {
             fail(format_args!("{error}; {advice}"), EXIT_RUNNING)
         }
-        // A server that was stopped before it was ready has ended as it should, and there is none.
+        // A server that was stopped before it was ready exits with 0, but the start has failed.
         Err(StartError::Failed { code, text }) => fail(text, code.max(EXIT_FAILED)),
-        Err(error @ StartError::Silent) => {
+        Err(error @ StartError::NoReport) => {
             fail(format_args!("{error}; see the log output in {}", log.display()), EXIT_FAILED)
         }
         Err(error @ StartError::System(..)) => fail(error, EXIT_FAILED),
@@ -136,8 +139,8 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
 /// Stops the server in the background, if one is running. Returns the exit code when it has ended.
 pub fn stop(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
-    match stop_one(&pid_file, options) {
-        Ok(Stopped::Nobody) => fail(
+    match stop_and_print(&pid_file, options) {
+        Ok(Stopped::NotRunning) => fail(
             format_args!("no server is running with the pid file {}", pid_file.display()),
             EXIT_DONE,
         ),
@@ -150,18 +153,18 @@ pub fn stop(options: &ServiceOptions) -> i32 {
 /// code when that is ready or has failed.
 pub fn restart(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
-    match stop_one(&pid_file, options) {
+    match stop_and_print(&pid_file, options) {
         Ok(Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
         Ok(_) => start_unless_running(options, "another command has just started it"),
     }
 }
 
 /// Stops the server and prints the result, except if none was running.
-fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
+fn stop_and_print(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
     let patience = Duration::from_secs(options.serving.grace.into()) + MARGIN;
     let stopped = daemon::stop(pid_file, patience);
     match &stopped {
-        Ok(Stopped::Nobody) => {}
+        Ok(Stopped::NotRunning) => {}
         Ok(Stopped::InForeground(pid)) => _ = fail(in_foreground(*pid, pid_file), EXIT_FAILED),
         Ok(Stopped::Ended(pid)) => _ = done(format_args!("stopped pid {pid}")),
         Ok(Stopped::Killed(pid)) => {
@@ -197,12 +200,13 @@ fn is_in_foreground(pid_file: &Path) -> bool {
 fn in_foreground(pid: Pid, pid_file: &Path) -> String {
     let directory = pid_file.parent().unwrap_or(pid_file).display();
     format!(
-        "a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with Ctrl-C in its terminal"
+        "a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with \
+         Ctrl-C in its terminal"
     )
 }
 
-/// Makes the data directory, as the journal does.
-fn make(data_dir: &Path) -> io::Result<()> {
+/// Creates the data directory, as the journal does.
+fn create_data_dir(data_dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 
@@ -214,13 +218,13 @@ fn log(options: &ServiceOptions) -> Option<PathBuf> {
     options.log.clone().or_else(|| Some(options.serving.data_dir()?.join("forkchat.log")))
 }
 
-/// Prints what was done. A closed pipe is no failure.
+/// Prints what was done, and returns the exit code. A closed pipe is not a failure.
 fn done(words: impl std::fmt::Display) -> i32 {
     let _ = writeln!(io::stdout(), "forkchat-server: {words}");
     EXIT_DONE
 }
 
-/// Prints why it wasn't done. Returns the exit code.
+/// Prints why it wasn't done, and returns `code`.
 fn fail(words: impl std::fmt::Display, code: i32) -> i32 {
     let _ = writeln!(io::stderr(), "forkchat-server: {words}");
     code

@@ -171,7 +171,7 @@ fn stop(pid_file: &Path) -> Result<(), Failure> {
                 "stop：pid {pid} 在前台运行，不去动它"
             )
         }
-        Stopped::Nobody => say!("stop: no daemon runs", "stop：没有守护进程在运行"),
+        Stopped::NotRunning => say!("stop: no daemon runs", "stop：没有守护进程在运行"),
         Stopped::Ended(pid) => say!("stop: pid {pid} has ended", "stop：pid {pid} 已结束"),
         Stopped::Killed(pid) => say!(
             "stop: pid {pid} did not end in time, and was killed",

@@ -1,6 +1,7 @@
 //! A daemon: a process that serves in the background, detached from the process that started it.
-//! This module also gives what a service needs: only one instance at a time, a start that reports
-//! success only when the daemon serves, and a stop that returns only when it has ended.
+//! This module also provides what a service needs: only one instance at a time, a start that
+//! reports success only when the daemon serves, and a stop that returns only when the daemon has
+//! ended.
 //!
 //! ```text
 //!  start ──fork──► session leader ──fork──► daemon: pid file, /dev/null, log ──► main
@@ -10,12 +11,12 @@
 //!
 //! | step | what for |
 //! |---|---|
-//! | descriptors closed, signals reset to their defaults | the daemon is the same wherever it was started, and a reader of the starter's output sees its end |
-//! | fork, the parent returns | the shell's command ends, and the child is no process group leader, which `setsid` requires |
+//! | descriptors closed, signals reset | the daemon has no connection to its starter, and a reader of the starter's output sees its end |
+//! | fork, the parent returns | the shell's command ends, and the child leads no group, as `setsid` requires |
 //! | `setsid` | no controlling terminal: no Ctrl-C, no hang-up |
 //! | fork again | not a session leader, so it never gets a terminal by opening one |
-//! | umask 077 | only its user may use the files that it creates, unless it sets another mode |
-//! | `chdir("/")` | it does not keep a file system from being unmounted |
+//! | umask 077 | only its user may access the files that it creates, unless it sets another mode |
+//! | `chdir("/")` | the daemon's working directory keeps no file system from being unmounted |
 //! | 0 and 1 to `/dev/null`, 2 to the log | a write to standard output does no harm |
 //! | pid file | only one instance at a time: [`pid_file`] |
 //! | report through the pipe | `start` returns when the daemon serves, not when it was forked |
@@ -46,26 +47,26 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
-/// What a daemon is allowed to others that it makes.
+/// The umask of a daemon: only its user may access its files.
 const UMASK: Mode = Mode::from_bits_truncate(0o077);
-/// The exit code of a daemon that couldn't begin.
+/// The exit code of a daemon that couldn't start.
 const EXIT_FAILED: i32 = 1;
-/// How long one that was killed may take to be gone, and its children with it.
-const GONE: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a killed daemon and its children may take to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Where a daemon's files are. Relative paths are taken from the starter's working directory.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The pid file. Its directory must be there.
+    /// The pid file. Its directory must exist.
     pub pid_file: PathBuf,
-    /// Where its standard error goes, behind what is there already; a new file is for its user
-    /// alone. `None`: nowhere.
+    /// Where its standard error is appended; a new file is only accessible to its user. `None`: it
+    /// is discarded.
     pub log: Option<PathBuf>,
 }
 
-/// How the daemon tells whoever started it what came of it. One that says nothing has failed when
-/// it ends.
+/// How the daemon reports to the process that started it. If it ends without a report, the start
+/// has failed.
 #[derive(Debug)]
 pub struct Ready<'a> {
     pipe: &'a mut Option<PipeWriter>,
@@ -74,35 +75,35 @@ pub struct Ready<'a> {
 /// Why there is no new daemon.
 #[derive(Debug)]
 pub enum StartError {
-    /// There is one already.
+    /// A daemon is running already.
     Running(Pid),
-    /// It said why not.
+    /// The daemon reported why it can't serve.
     Failed {
-        /// The exit code that it ends with.
+        /// The exit code with which it ends.
         code: i32,
         /// For the operator.
         text: String,
     },
-    /// It ended without a word.
-    Silent,
-    /// Something that the system refused.
+    /// The daemon ended without a report.
+    NoReport,
+    /// The system refused an operation: which, and its error.
     System(&'static str, io::Error),
 }
 
-/// What became of the one who was to stop.
+/// The result of [`stop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// There was none.
-    Nobody,
-    /// It ended, as it was asked to.
+    /// No daemon was running.
+    NotRunning,
+    /// The daemon ended on request.
     Ended(Pid),
     /// It did not end in time, and was killed.
     Killed(Pid),
-    /// It runs in the foreground, and was left alone: whoever started it there waits for it.
+    /// It runs in the foreground, and was left alone: a terminal or a program waits for it.
     InForeground(Pid),
 }
 
-/// What the daemon tells its starter.
+/// The daemon's report to the process that started it.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
     Serving(i32),
@@ -110,18 +111,19 @@ enum Report {
     Failed(i32, String),
 }
 
-/// Starts a daemon that runs `main` and exits with what it returns. Returns its pid when it says
-/// that it serves.
+/// Starts a daemon that runs `main` and exits with the code that it returns. Returns the daemon's
+/// pid when the daemon reports that it serves.
 ///
-/// `main` works on the copies of all that it captured, but for descriptors, of which it has none.
-/// While it runs the pid file is this daemon's; it is removed when `main` returns. It is not killed
-/// when this process ends.
+/// `main` works on copies of all that it captured, except descriptors, which are closed. While it
+/// runs the daemon holds the pid file; the file is removed when `main` returns. The daemon is not
+/// killed when this process ends.
 ///
 /// # Errors
-/// [`StartError`]; its pid file is free again by then, unless it was another's. `EDEADLK` if this process has more than one thread.
+/// [`StartError`]; the daemon holds no pid file any more then. `EDEADLK` if this process has more
+/// than one thread.
 pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, StartError> {
     let failed = |what| move |error| StartError::System(what, error);
-    // Before it changes directory.
+    // Before the daemon changes its directory.
     let make_absolute =
         |path: &PathBuf| absolute(path).map_err(failed("find the working directory"));
     let files = Files {
@@ -131,34 +133,36 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
     let (mut reader, writer) = io::pipe().map_err(failed("make a pipe"))?;
     let leader = fork_survivor(writer, pipe_only, |pipe| lead_session(pipe, &files, main))
         .map_err(failed("fork"))?;
-    // It only forks.
+    // The session leader only forks, so this wait is short.
     while waitpid(leader, None) == Err(Errno::EINTR) {}
     let mut report = Vec::new();
-    // To its end: the daemon lets go of it when it serves, or when its pid file is free again.
+    // To its end: the daemon closes the pipe when it serves, or after it has released the pid file.
     reader.read_to_end(&mut report).map_err(failed("hear of the daemon"))?;
     match postcard::from_bytes(&report) {
         Ok(Report::Serving(pid)) => Ok(Pid::from_raw(pid)),
         Ok(Report::Running(pid)) => Err(StartError::Running(Pid::from_raw(pid))),
         Ok(Report::Failed(code, text)) => Err(StartError::Failed { code, text }),
-        Err(_) => Err(StartError::Silent),
+        Err(_) => Err(StartError::NoReport),
     }
 }
 
-/// Stops the daemon that runs with this pid file: asks it (SIGTERM, unless another is waiting who
-/// has), waits until it is gone, and kills it if it isn't for so long. A restart is this, and then
-/// [`start`]: another may come between the two, and is then told by [`StartError::Running`].
+/// Stops the daemon that holds this pid file. Sends SIGTERM, unless another process that has sent
+/// it is still waiting; waits until the daemon has ended; and kills it after `patience`. A restart
+/// is this and then [`start`]. If another daemon starts between the two, `start` returns
+/// [`StartError::Running`].
 ///
-/// Only a process that has the file locked is sent anything, whatever stands in the file; and one
-/// in the foreground is not.
+/// Only a process that holds the file's lock gets signals, whatever number the file contains. A
+/// process in the foreground gets none.
 ///
 /// # Errors
-/// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
+/// If the file can't be read, or its holder can't be seen from here; `EPERM` if the holder belongs
+/// to another user.
 pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
-    let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
+    let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::NotRunning) };
     if holder.is_in_foreground() {
         return Ok(Stopped::InForeground(holder.pid));
     }
-    if holder.is_first_to_ask() {
+    if holder.claim_stop_request() {
         holder.signal(Signal::SIGTERM)?;
     }
     let Holder { pid, group, .. } = holder;
@@ -166,37 +170,37 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
         return Ok(Stopped::Ended(pid));
     }
     holder.signal(Signal::SIGKILL)?;
-    let deadline = Instant::now() + GONE;
-    if !holder.wait(GONE)? {
+    let deadline = Instant::now() + KILL_TIMEOUT;
+    if !holder.wait(KILL_TIMEOUT)? {
         return Err(io::Error::other(format!(
             "pid {pid} was killed but has not ended yet, since the kernel still works for it"
         )));
     }
-    // It could wait for no child. Those that die with it do so a moment later, and may hold a port
-    // until then that the next one wants.
+    // The killed daemon could not wait for its children. They end a moment later, and until then
+    // may hold a port that the next daemon wants.
     while killpg(group, None) != Err(Errno::ESRCH) && Instant::now() < deadline {
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(Stopped::Killed(pid))
 }
 
 impl Ready<'_> {
-    /// It serves: `start` returns. False if nobody waits for that any more: then whoever started it
-    /// has given up, and so should it.
+    /// Reports that the daemon serves, so `start` returns. Returns false if the starting process
+    /// has ended: then the daemon should end, too.
     pub fn serving(self) -> bool {
-        let is_heard = self.tell(&Report::Serving(std::process::id().cast_signed()));
+        let was_sent = self.send(&Report::Serving(std::process::id().cast_signed()));
         *self.pipe = None;
-        is_heard
+        was_sent
     }
 
-    /// It can't serve, for this reason, and will end with this code. `start` returns when it has
-    /// let go of the pid file.
+    /// Reports that the daemon can't serve, for this reason, and will end with this code. `start`
+    /// returns when the daemon has released the pid file.
     pub fn failed(self, code: i32, text: String) {
-        self.tell(&Report::Failed(code, text));
+        self.send(&Report::Failed(code, text));
     }
 
-    fn tell(&self, report: &Report) -> bool {
-        self.pipe.as_ref().is_some_and(|pipe| tell(pipe, report))
+    fn send(&self, report: &Report) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| send(pipe, report))
     }
 }
 
@@ -205,7 +209,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Running(pid) => write!(f, "a server already runs, as pid {pid}"),
             StartError::Failed { text, .. } => f.write_str(text),
-            StartError::Silent => f.write_str("it ended before it was ready"),
+            StartError::NoReport => f.write_str("it ended before it was ready"),
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }
@@ -213,26 +217,26 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The first child: makes a session, in which its own child lives on.
+/// The first child: creates a session, and forks the daemon in it.
 fn lead_session(pipe: PipeWriter, files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> i32 {
     let ours = pipe.try_clone();
     let forked = setsid()
         .map_err(io::Error::from)
         .and_then(|_| fork_survivor(pipe, pipe_only, |pipe| run(pipe, files, main)));
     if let (Err(error), Ok(ours)) = (forked, ours) {
-        tell(&ours, &Report::Failed(EXIT_FAILED, format!("cannot fork: {error}")));
+        send(&ours, &Report::Failed(EXIT_FAILED, format!("cannot fork: {error}")));
     }
     0
 }
 
 /// The second child: the daemon.
 fn run(pipe: PipeWriter, files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> i32 {
-    // Let go of last: see `Ready::failed`.
+    // Closed last: see `Ready::failed`.
     let mut pipe = Some(pipe);
     match begin(files) {
         Ok(_held) => main(Ready { pipe: &mut pipe }),
         Err(report) => {
-            Ready { pipe: &mut pipe }.tell(&report);
+            Ready { pipe: &mut pipe }.send(&report);
             EXIT_FAILED
         }
     }
@@ -261,18 +265,18 @@ fn begin(files: &Files) -> Result<PidFile, Report> {
     })
 }
 
-/// Standard input and output lead nowhere, standard error to the log.
+/// Redirects standard input and output to /dev/null, and standard error to the log.
 fn redirect(log: &Path) -> io::Result<()> {
     let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    // Each line behind the last, also when the file was emptied in between, as logrotate's
-    // copytruncate does.
+    // Appends each line, also after the file was truncated meanwhile, as logrotate's copytruncate
+    // does.
     let log = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
         .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
         .open(log)?;
-    // A pipe, say, has somebody at its other end, who could keep the daemon from going on.
+    // The reader of a pipe, for example, could block the daemon.
     let kind = log.metadata()?.file_type();
     if !kind.is_file() && !kind.is_char_device() {
         return Err(io::Error::other("it is neither a file nor a device"));
@@ -288,7 +292,7 @@ fn pipe_only(pipe: &PipeWriter) -> Vec<BorrowedFd<'_>> {
     vec![pipe.as_fd()]
 }
 
-/// Whether whoever started it is still there to hear of it.
-fn tell(mut pipe: &PipeWriter, report: &Report) -> bool {
+/// Sends a report. Returns whether the starting process still reads.
+fn send(mut pipe: &PipeWriter, report: &Report) -> bool {
     postcard::to_stdvec(report).is_ok_and(|bytes| pipe.write_all(&bytes).is_ok())
 }

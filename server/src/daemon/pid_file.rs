@@ -1,4 +1,4 @@
-//! The pid file: it makes sure that only one daemon runs at a time, and says which process it is.
+//! The pid file: it makes sure that only one daemon runs at a time, and identifies the process.
 //!
 //! **The lock counts, not the file.** A killed daemon leaves its file behind, and by then another
 //! process may have its pid. The lock ends with the process, however it ends. The number in the
@@ -36,86 +36,86 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time
-/// somebody else got on.
+/// How often to try again if the file vanished or its holder ended between two steps. In each case
+/// another process has made progress.
 const TRIES_MAX: usize = 100;
 
-/// One that was killed is given so long to be gone.
-const ENDING_MAX: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// How long a holder that is ending may take.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Which byte of the file is locked by which process: the holder, the one that has asked it to
-/// stop, the one that removes the file, and a holder in the foreground once more.
-const HOLDS: libc::off_t = 0;
-const ASKS: libc::off_t = 1;
-const REMOVES: libc::off_t = 2;
-const IN_FOREGROUND: libc::off_t = 3;
+/// Each process locks its own byte of the file: the holder, the process that has asked it to stop,
+/// the process that removes the file, and, besides the first byte, a holder in the foreground.
+const HOLDER_BYTE: libc::off_t = 0;
+const STOP_REQUEST_BYTE: libc::off_t = 1;
+const REMOVAL_BYTE: libc::off_t = 2;
+const FOREGROUND_BYTE: libc::off_t = 3;
 
-/// How long the removal of the file is waited for. On a file system that is frozen it takes until
-/// that is thawed.
-const REMOVED: Duration = Duration::from_millis(500);
+/// How long to wait for the removal of the file. On a frozen file system it takes until that is
+/// thawed.
+const REMOVAL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A file longer than this never was a pid file. It isn't emptied, whatever it is.
+/// A longer file was never a pid file. It isn't overwritten.
 const BYTES_MAX: u64 = 64;
 
-/// A pid file that this process holds. Removed when it is dropped.
+/// A pid file that this process holds. Dropping it removes the file.
 #[derive(Debug)]
 pub struct PidFile {
     file: File,
     path: PathBuf,
 }
 
-/// Why a pid file can't be had.
+/// Why a pid file can't be taken.
 #[derive(Debug)]
 pub enum TakeError {
     /// Another process holds it.
     Held(Pid),
-    /// Something that the system refused.
+    /// The system refused an operation.
     System(io::Error),
 }
 
 /// The process that holds a pid file.
 #[derive(Debug)]
 pub struct Holder {
-    /// Its number.
+    /// Its pid.
     pub pid: Pid,
     /// Its process group.
     pub group: Pid,
-    /// Tells of its end, and takes signals for it.
+    /// Reports its end, and sends it signals.
     watch: EndWatch,
-    /// Kept for the lock of who asks it to stop.
+    /// Holds the lock of the process that asks it to stop.
     file: File,
 }
 
 impl PidFile {
-    /// Locks the file for this process and writes its pid to it, with a newline. It is made if need
-    /// be, readable for whom the umask lets.
+    /// Locks the file for this process, and writes its pid and a newline to it. Creates the file if
+    /// necessary, with permissions as the umask allows.
     ///
     /// # Errors
-    /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten)
-    /// and fcntl(2).
+    /// [`TakeError::Held`] if another process holds it; else those of open(2) (a symbolic link is
+    /// not followed, since the file that it leads to would be overwritten) and fcntl(2).
     pub fn take(path: &Path) -> Result<PidFile, TakeError> {
-        PidFile::take_as(path, &[HOLDS])
+        PidFile::take_as(path, &[HOLDER_BYTE])
     }
 
-    /// The same for a process that is no daemon: a terminal, a service manager or a program waits
-    /// for it. See [`Holder::is_in_foreground`].
+    /// The same for a process that is not a daemon: a terminal, a service manager or a program
+    /// waits for it. See [`Holder::is_in_foreground`].
     ///
     /// # Errors
     /// As with [`PidFile::take`].
     pub fn take_in_foreground(path: &Path) -> Result<PidFile, TakeError> {
-        // In this order, so that it never is a holder that seems to be a daemon.
-        PidFile::take_as(path, &[IN_FOREGROUND, HOLDS])
+        // In this order, so that the holder never looks like a daemon.
+        PidFile::take_as(path, &[FOREGROUND_BYTE, HOLDER_BYTE])
     }
 
-    /// Tries again for a moment while the holder is ending: one that was killed has the file until
-    /// it is gone.
+    /// Tries again for a moment while the holder is ending: a killed process holds the lock until
+    /// it has ended.
     fn take_as(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
         let start = Instant::now();
         loop {
             match PidFile::try_take(path, bytes) {
-                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_MAX => {
-                    std::thread::sleep(LOOK_AGAIN)
+                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_TIMEOUT => {
+                    std::thread::sleep(POLL_INTERVAL)
                 }
                 taken => return taken,
             }
@@ -124,7 +124,7 @@ impl PidFile {
 
     fn try_take(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
         for _ in 0..TRIES_MAX {
-            // Not emptied by this: it may be another's.
+            // Not truncated by this: the file may belong to another process.
             let mut options = OpenOptions::new();
             options
                 .read(true)
@@ -138,10 +138,10 @@ impl PidFile {
                 .iter()
                 .try_for_each(|&byte| fcntl(&file, FcntlArg::F_SETLK(&lock_of(byte))).map(drop))
             {
-                // The one who had it before is about to remove it.
-                Ok(_) if is_locked(&file, REMOVES)? => {
+                // The previous holder is about to remove it.
+                Ok(_) if is_locked(&file, REMOVAL_BYTE)? => {
                     drop(file);
-                    std::thread::sleep(LOOK_AGAIN);
+                    std::thread::sleep(POLL_INTERVAL);
                 }
                 Ok(_) if is_at(&file, path) => {
                     let found = file.metadata()?;
@@ -152,11 +152,11 @@ impl PidFile {
                     pid_file.write()?;
                     return Ok(pid_file);
                 }
-                // The one who had it before has removed it.
+                // The previous holder has removed it.
                 Ok(_) => {}
                 Err(Errno::EAGAIN | Errno::EACCES) => {
-                    // Otherwise it has just ended.
-                    if let Some(pid) = locked_by(&file, HOLDS)? {
+                    // If no holder is found, it has just ended.
+                    if let Some(pid) = locked_by(&file, HOLDER_BYTE)? {
                         return Err(TakeError::Held(pid));
                     }
                 }
@@ -167,20 +167,20 @@ impl PidFile {
     }
 
     fn remove(&self) {
-        // Another process may have put another file there.
+        // Another process may have put a different file there.
         if is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
 
-    /// Removes the file in the place of `holder`, which lets go of it. The holder may have ended by
-    /// now, and another process may hold the file.
+    /// Removes the file on behalf of `holder`, which releases it. The holder may have ended by now,
+    /// and another process may hold the file.
     ///
-    /// A process that locks the file from now on sees that it is being removed, and waits. A
-    /// process that locked it before is seen here.
+    /// A process that locks the file from now on notices the removal, and waits. A process that has
+    /// locked it before is found here.
     fn remove_for(&self, holder: Pid) -> io::Result<()> {
-        fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVES)))?;
-        if locked_by(&self.file, HOLDS)?.is_none_or(|now| now == holder) {
+        fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVAL_BYTE)))?;
+        if locked_by(&self.file, HOLDER_BYTE)?.is_none_or(|now| now == holder) {
             self.remove();
         }
         Ok(())
@@ -194,24 +194,24 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // The lock ends after this, with the descriptor.
+        // The lock is released after this, with the descriptor.
         let holder = Pid::this();
         let removing = fork_outliving(&[self.file.as_fd()], |_file| {
             i32::from(self.remove_for(holder).is_err())
         });
         match removing {
-            Ok(child) => reap_within(child, REMOVED),
-            // No process, or this one has other threads.
+            Ok(child) => reap_within(child, REMOVAL_TIMEOUT),
+            // The fork failed, or this process has other threads.
             Err(_) => self.remove(),
         }
     }
 }
 
 impl Holder {
-    /// Who holds this file; `None` if nobody does, or there is none.
+    /// The process that holds this file; `None` if there is no holder or no file.
     ///
     /// # Errors
-    /// Those of open(2), fcntl(2) and pidfd_open(2); and if the holder can't be seen from here.
+    /// Those of open(2), fcntl(2) and pidfd_open(2); also if the holder can't be seen from here.
     pub fn find(path: &Path) -> io::Result<Option<Holder>> {
         let open = |write| {
             OpenOptions::new()
@@ -220,32 +220,32 @@ impl Holder {
                 .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(path)
         };
-        // Who may only read it can see who holds it.
+        // A user who may only read the file can still find its holder.
         let file = match open(true).or_else(|_| open(false)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         for _ in 0..TRIES_MAX {
-            let Some(pid) = locked_by(&file, HOLDS)? else { return Ok(None) };
+            let Some(pid) = locked_by(&file, HOLDER_BYTE)? else { return Ok(None) };
             let (watch, group) = match (EndWatch::of(pid), getpgid(Some(pid))) {
                 (Ok(watch), Ok(group)) => (watch, group),
                 (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
                 (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
             };
-            // It had the lock before and has it still, so it lived in between, and the pid was
-            // nobody else's.
-            if locked_by(&file, HOLDS)? != Some(pid) {
+            // The process held the lock before and holds it still, so it lived in between, and the
+            // pid wasn't reused.
+            if locked_by(&file, HOLDER_BYTE)? != Some(pid) {
                 continue;
             }
             if has_a_number(&file)? {
                 return Ok(Some(Holder { pid, group, watch, file }));
             }
-            // It is about to write it; or it is somebody's database, and whoever has that locked is
-            // none of ours.
-            std::thread::sleep(LOOK_AGAIN);
+            // The holder is about to write its pid. Or the file is another program's, such as a
+            // database, and its holder is not a daemon of ours.
+            std::thread::sleep(POLL_INTERVAL);
         }
-        let why = match locked_by(&file, HOLDS)? {
+        let why = match locked_by(&file, HOLDER_BYTE)? {
             Some(pid) if !has_a_number(&file)? => io::Error::other(format!(
                 "it is not a pid file, although pid {pid} holds a lock on it"
             )),
@@ -254,18 +254,19 @@ impl Holder {
         Err(why)
     }
 
-    /// Whether it runs in the foreground.
+    /// Whether the holder runs in the foreground.
     pub fn is_in_foreground(&self) -> bool {
-        locked_by(&self.file, IN_FOREGROUND).is_ok_and(|pid| pid == Some(self.pid))
+        locked_by(&self.file, FOREGROUND_BYTE).is_ok_and(|pid| pid == Some(self.pid))
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal to the holder, unless it has ended.
     ///
     /// # Errors
-    /// `EPERM` if it is another user's.
+    /// `EPERM` if the holder belongs to another user.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        // Its number alone may be another's by now. While it has the lock it lives.
-        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDS)? != Some(pid))
+        // The pid alone may have been reused by now. While the process holds the lock it lives.
+        if let EndWatch::Number(pid) = self.watch
+            && locked_by(&self.file, HOLDER_BYTE)? != Some(pid)
         {
             return Ok(());
         }
@@ -275,17 +276,17 @@ impl Holder {
         }
     }
 
-    /// Waits until it has ended, at most for so long. Whether it has.
+    /// Waits until the holder has ended, for at most this long. Returns whether it has.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         Ok(self.watch.wait(timeout)?)
     }
 
-    /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time
-    /// insists, and that is for people to decide. From then on this process is the one who has
-    /// asked, as long as this exists.
-    pub fn is_first_to_ask(&self) -> bool {
+    /// Makes this process the one that asks the holder to stop, as long as this value exists.
+    /// Returns false if another process has done so and still waits. A second request would end the
+    /// server at once, and that is for people to decide.
+    pub fn claim_stop_request(&self) -> bool {
         !matches!(
-            fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(ASKS))),
+            fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(STOP_REQUEST_BYTE))),
             Err(Errno::EAGAIN | Errno::EACCES)
         )
     }
@@ -297,24 +298,25 @@ impl From<io::Error> for TakeError {
     }
 }
 
-/// The process that keeps others from locking this byte of the file, if one does.
+/// The process that has this byte of the file locked, if one does.
 fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
     let lock = lock_found(file, byte)?;
     match (i32::from(lock.l_type), lock.l_pid) {
         (libc::F_UNLCK, _) => Ok(None),
         (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
         _ => Err(io::Error::other(
-            "it is locked by a process that can't be seen from here, in another container or on another machine",
+            "it is locked by a process that can't be seen from here, in another container or on \
+             another machine",
         )),
     }
 }
 
-/// Whether another process has a byte locked.
+/// Whether another process has this byte of the file locked.
 fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
     Ok(i32::from(lock_found(file, byte)?.l_type) != libc::F_UNLCK)
 }
 
-/// The lock that keeps this process from locking a byte of the file; of type `F_UNLCK` if there is
+/// The lock that conflicts with a lock of this byte by this process; of type `F_UNLCK` if there is
 /// none. Source: fcntl(2), F_GETLK.
 fn lock_found(file: &File, byte: libc::off_t) -> io::Result<libc::flock> {
     let mut lock = lock_of(byte);
@@ -322,10 +324,11 @@ fn lock_found(file: &File, byte: libc::off_t) -> io::Result<libc::flock> {
     Ok(lock)
 }
 
-/// Whether a process was killed and isn't gone yet, or is gone. Sources: proc_pid_status(5),
+/// Whether a process was killed and is still ending, or has ended. Sources: proc_pid_status(5),
 /// `SigPnd`; proc_pid_stat(5), `state` and `flags`.
 fn is_ending(pid: Pid) -> bool {
-    // Not `procfs`'s status, as in `supervisor/capacity.rs`: the daemon is forked after this.
+    // Not `procfs`'s status, for the same reason as in `supervisor/capacity.rs`: the daemon is
+    // forked after this.
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let is_killed = ["SigPnd:", "ShdPnd:"].into_iter().any(|field| {
         let pending = status.lines().find_map(|line| line.strip_prefix(field));
@@ -340,7 +343,7 @@ fn is_ending(pid: Pid) -> bool {
     status.is_empty() || is_killed || stat.is_ok_and(is_exiting)
 }
 
-/// A lock of one byte, there or not.
+/// A write lock of one byte.
 fn lock_of(byte: libc::off_t) -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as i16,
@@ -351,7 +354,7 @@ fn lock_of(byte: libc::off_t) -> libc::flock {
     }
 }
 
-/// Whether it is a regular file with a number in it, and nothing else.
+/// Whether this is a regular file that contains a number and nothing else.
 fn has_a_number(file: &File) -> io::Result<bool> {
     let found = file.metadata()?;
     if !found.is_file() || found.len() > BYTES_MAX {
@@ -364,7 +367,7 @@ fn has_a_number(file: &File) -> io::Result<bool> {
         .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)))
 }
 
-/// Whether a path leads to the file that is open.
+/// Whether a path leads to this open file.
 fn is_at(file: &File, path: &Path) -> bool {
     let number = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     file.metadata().is_ok_and(|open| {

@@ -1,5 +1,5 @@
-//! The addresses on which a process listens, as the kernel reports them: its sockets, looked up in
-//! the tables of its network namespace. Sources: proc_pid_fd(5), proc_pid_net(5).
+//! The addresses on which a process listens, as the kernel reports them: its sockets, found in the
+//! tables of its network namespace. Sources: proc_pid_fd(5), proc_pid_net(5).
 
 use nix::unistd::Pid;
 use procfs::net::{TcpState, UdpState};
@@ -7,8 +7,8 @@ use procfs::process::{FDTarget, Process};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// Transport and address of each socket on which a process listens. Empty if that can't be seen: it
-/// is another user's.
+/// The transport and address of each socket on which a process listens. Empty if the process
+/// belongs to another user, whose sockets can't be seen.
 pub fn listening(pid: Pid) -> Vec<(&'static str, SocketAddr)> {
     let Ok(process) = Process::new(pid.as_raw()) else { return Vec::new() };
     let descriptors = process.fd().into_iter().flatten().flatten();
@@ -22,7 +22,7 @@ pub fn listening(pid: Pid) -> Vec<(&'static str, SocketAddr)> {
     let tcp = tcp
         .filter(|row| row.state == TcpState::Listen)
         .map(|row| ("tcp", row.local_address, row.inode));
-    // A UDP socket that is connected to none.
+    // A UDP socket that is not connected.
     let udp = [process.udp(), process.udp6()].into_iter().flatten().flatten();
     let udp = udp
         .filter(|row| row.state == UdpState::Close)
@@ -39,7 +39,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
     #[test]
-    fn what_this_process_listens_on_is_found_and_a_connection_is_not() {
+    fn listening_sockets_are_found_and_connections_are_not() {
         let tcp = [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("[::1]:0")]
             .map(|listener| listener.ok());
         let udp = UdpSocket::bind("127.0.0.2:0").unwrap();

@@ -1,9 +1,9 @@
-//! Checks that the system calls without which no client can be served are allowed. The server does
+//! Checks that the system calls are allowed without which no client can be served. The server does
 //! not start without them.
 //!
-//! A seccomp profile refuses a call whatever its arguments are. So each call is tried with
-//! arguments for which the kernel does nothing and has exactly one answer. Any other answer is a
-//! refusal. A try takes a microsecond and needs no network.
+//! A seccomp profile refuses a call whatever its arguments are. So each call is made with arguments
+//! for which the kernel does nothing and has exactly one answer. Any other answer is a refusal. A
+//! call takes a microsecond and needs no network.
 
 use super::Failure;
 use crate::sys::futex::try_to_wake_all;
@@ -16,14 +16,14 @@ use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
-/// The number of no descriptor.
+/// A number that is no descriptor.
 const NO_DESCRIPTOR: RawFd = -1;
 
 /// A system call that has no replacement.
 struct Call {
     /// What it is for, and its name.
     what: &'static str,
-    /// Tries it without any effect.
+    /// Makes the call in a way that has no effect.
     attempt: fn() -> nix::Result<()>,
     /// What the kernel answers if the call is allowed.
     answer: nix::Result<()>,
@@ -84,7 +84,7 @@ pub(super) fn of_killing(_: Instant) -> Result<(), Failure> {
     are_allowed(&OF_KILLING)
 }
 
-/// A failure that names all that are refused.
+/// Fails if calls are refused, and names all of them.
 fn are_allowed(calls: &[Call]) -> Result<(), Failure> {
     let refusal = |call: &Call| match (call.attempt)() {
         found if found == call.answer => None,

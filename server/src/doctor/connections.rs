@@ -1,4 +1,4 @@
-//! Checks on one TCP connection over loopback. Nothing here forks or sleeps.
+//! Checks on one TCP connection over loopback. They neither fork nor sleep.
 
 use super::{Failure, cannot, expect, wait_until};
 use crate::sys::socket::{consume, set_receive_low_water, unread};
@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Both ends of a connection. Neither ever waits. Closing resets it, so that no port is left in
-/// TIME_WAIT.
+/// Both ends of a connection, both non-blocking. Closing resets the connection, so that no port is
+/// left in TIME_WAIT.
 pub(super) struct Connection {
     pub(super) client: TcpStream,
-    /// As the server would have it.
+    /// The accepted end, with the options that the server sets.
     pub(super) accepted: TcpStream,
     deadline: Instant,
 }
@@ -43,19 +43,19 @@ impl Connection {
         open().map_err(cannot("connect over loopback"))
     }
 
-    /// What the kernel tells of the accepted socket.
+    /// The positions that the kernel reports for the accepted socket.
     pub(super) fn positions(&self) -> Result<Positions, Failure> {
         positions(self.accepted.as_fd()).map_err(cannot("read its positions"))
     }
 
-    /// Has the client send, and waits until all that it has sent and wasn't taken, `unread` bytes,
-    /// is there.
+    /// Sends bytes from the client, and waits until `unread` bytes in total wait at the accepted
+    /// socket.
     pub(super) fn send(&self, bytes: &[u8], unread: usize) -> Result<(), Failure> {
         (&self.client).write_all(bytes).map_err(cannot("send"))?;
         self.wait_for_unread(unread)
     }
 
-    /// Takes `len` bytes of input.
+    /// Reads `len` bytes of input.
     fn take(&self, len: usize) -> Result<Vec<u8>, Failure> {
         read(&self.accepted, len, self.deadline)
     }
@@ -65,7 +65,7 @@ impl Connection {
         wait_until(self.deadline, &what, || unread(self.accepted.as_fd()) == Ok(bytes))
     }
 
-    /// Ends the client's side, and waits until the accepted socket has noticed.
+    /// Shuts down the client's sending side, and waits until the accepted socket has noticed.
     fn end_input(&self) -> Result<(), Failure> {
         self.client.shutdown(Shutdown::Write).map_err(cannot("shut a socket"))?;
         wait_until(self.deadline, "the end of input", || {
@@ -82,7 +82,7 @@ impl Connection {
     }
 }
 
-/// Reads exactly `len` bytes of a socket that doesn't wait.
+/// Reads exactly `len` bytes from a non-blocking socket.
 pub(super) fn read(
     mut socket: &TcpStream,
     len: usize,
@@ -97,8 +97,7 @@ pub(super) fn read(
     Ok(buffer)
 }
 
-/// Whether epoll, which is what a worker waits with, tells now that a socket is ready for one of
-/// these.
+/// Whether epoll, with which a worker waits, reports one of these events for a socket now.
 fn is_ready(socket: &TcpStream, flags: EpollFlags) -> bool {
     let look = || -> nix::Result<bool> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -133,7 +132,7 @@ pub(super) fn output_position(deadline: Instant) -> Result<(), Failure> {
         .set_send_buffer_size(2 * CHUNK.len())
         .map_err(cannot("set SO_SNDBUF"))?;
     let mut written = 0;
-    // Until output waits here because the client reads none.
+    // Until output waits in the send buffer, because the client reads none.
     while let Ok(count) = connection.accepted.write(&CHUNK) {
         written += count as u64;
         expect(

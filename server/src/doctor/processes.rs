@@ -1,7 +1,7 @@
 //! Checks with child processes that are killed. The calling process must have one thread.
 //!
-//! Each child ends by itself after a while, since the kernel may not kill it with its parent: that
-//! is one of the things that are checked.
+//! Each child ends by itself after a while: that the kernel kills it with its parent is one of the
+//! things that are checked.
 
 use super::connections::{Connection, read};
 use super::{DEADLINE, Failure, cannot, expect, wait_until};
@@ -17,11 +17,11 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// How long a child lives that nobody kills: longer than its check.
+/// How long a child lives if it isn't killed: longer than its check.
 const LIFETIME: Duration = DEADLINE.saturating_mul(4);
 
-/// A child that does `work` with `own` and then waits to be killed. It keeps the descriptors that
-/// `keep` names.
+/// Starts a child that runs `work` with `own` and then waits to be killed. It keeps the descriptors
+/// that `keep` returns.
 fn child<T>(
     own: T,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
@@ -35,7 +35,8 @@ fn child<T>(
     Process::start_with(own, keep, main).map_err(cannot("fork"))
 }
 
-/// A number that the children made from now on have in common with this process: 0.
+/// A number in memory that this process shares with the children it forks from now on. It starts at
+/// 0.
 fn shared_number() -> Result<Value, Failure> {
     Value::map("forkchat-doctor").map_err(cannot("share memory"))
 }
@@ -76,7 +77,7 @@ pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
     )
 }
 
-/// The writing end of a pipe that a child was not given closes while the child lives.
+/// A pipe's write end that a child does not inherit closes although the child lives.
 pub(super) fn own_descriptors(deadline: Instant) -> Result<(), Failure> {
     let (mut reader, writer) = std::io::pipe().map_err(cannot("make a pipe"))?;
     let started = shared_number()?;
@@ -97,7 +98,7 @@ pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
         let mut polled = [PollFd::new(there.as_fd(), PollFlags::POLLIN)];
         while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
         if let Received::Message(7, Some(descriptor)) = there.receive() {
-            // What came of it is seen at the other end of the connection.
+            // The other end of the connection shows the result.
             let _ = TcpStream::from(descriptor).write_all(b"passed");
         }
     };
@@ -116,7 +117,8 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
     const NEXT: u32 = 2;
     let mutex = map_shared::<Mutex>("forkchat-doctor").map_err(cannot("share memory"))?;
     mutex.init().map_err(cannot("make a robust mutex"))?;
-    // A guard that is dropped would unlock; this one is the child's as long as it lives.
+    // A dropped guard would unlock. This one is forgotten, so the child holds the lock as long as
+    // it lives.
     let work = |(): &()| std::mem::forget(mutex.lock(OWNER, Duration::ZERO));
     let child = child((), |()| Vec::new(), work)?;
     wait_until(deadline, "a child to have the lock", || {
@@ -128,7 +130,7 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
         false,
     )?;
     drop(child);
-    for (time, is_told) in [("first", true), ("second", false)] {
+    for (time, is_notified) in [("first", true), ("second", false)] {
         let patience = deadline.saturating_duration_since(Instant::now());
         let guard = mutex
             .lock(NEXT, patience)
@@ -136,7 +138,7 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
         expect(
             &format!("whether the {time} to lock after the owner's death was told"),
             guard.owner_died,
-            is_told,
+            is_notified,
         )?;
     }
     Ok(())
@@ -157,11 +159,11 @@ pub(super) fn shared_memory(deadline: Instant) -> Result<(), Failure> {
     expect("what the dead process had written", number.get(), 2)
 }
 
-/// A grandchild alone holds a pipe's writing end, which therefore closes with it.
+/// Only the grandchild holds a pipe's write end, so the pipe closes when it ends.
 pub(super) fn parent_death_signal(deadline: Instant) -> Result<(), Failure> {
     let (mut reader, writer) = std::io::pipe().map_err(cannot("make a pipe"))?;
     let started = shared_number()?;
-    // The child gives the writing end away, so only the grandchild has it.
+    // The child passes the write end on, so only the grandchild has it.
     let main = |writer: PipeWriter| {
         let work = |_: &PipeWriter| started.set(1);
         let grandchild = child(writer, |writer| vec![writer.as_fd()], work);

@@ -1,8 +1,8 @@
-//! The work of the log process: copy from the pipe to the real standard error. If it blocks, no
-//! other process does.
+//! The work of the log process: it copies from the pipe to the real standard error. If that blocks,
+//! no other process does.
 //!
-//! What it has read and not yet written is in shared memory, so a successor writes that first. A
-//! piece that was written just before a kill may be written twice; none is lost.
+//! The piece that it has read and not yet written is in shared memory, so a successor writes it
+//! first. A piece that was written just before a kill may be written twice; none is lost.
 
 use super::{PIPE_BUF, SHARED, Shared};
 use nix::errno::Errno;
@@ -13,32 +13,32 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use zerocopy::FromBytes;
 
-/// When standard error can't be written (a full disk, a pipe without a reader), it is tried again
-/// after this.
-const AGAIN_MILLIS: u16 = 500;
+/// The delay before writing is tried again if standard error can't be written (a full disk, a pipe
+/// without a reader).
+const RETRY_MILLIS: u16 = 500;
 
-/// What was read from the pipe and not written yet.
+/// The piece that was read from the pipe and is not written yet.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
-pub(super) struct InHand {
-    /// Not 0 from before a piece is taken from the pipe until it is written.
-    is_at_work: AtomicU64,
+pub(super) struct Pending {
+    /// Not 0 from the moment before a piece is read until it is written.
+    is_busy: AtomicU64,
     /// Bytes that were read.
     length: AtomicU64,
-    /// Of these, the first that were written.
+    /// How many of these are written.
     written: AtomicU64,
     bytes: [AtomicU8; PIPE_BUF],
 }
 
-impl InHand {
-    /// Whether nothing was taken from the pipe that isn't written. Asked after the pipe was found
+impl Pending {
+    /// Whether every piece that was read from the pipe is written. Call it after the pipe was found
     /// empty.
     pub fn is_empty(&self) -> bool {
-        self.is_at_work.load(Ordering::SeqCst) == 0 && self.length.load(Ordering::SeqCst) == 0
+        self.is_busy.load(Ordering::SeqCst) == 0 && self.length.load(Ordering::SeqCst) == 0
     }
 
-    fn set_at_work(&self, is_at_work: bool) {
-        self.is_at_work.store(is_at_work.into(), Ordering::SeqCst);
+    fn set_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy.into(), Ordering::SeqCst);
     }
 
     fn put(&self, bytes: &[u8]) {
@@ -64,47 +64,48 @@ impl InHand {
 }
 
 /// Copies from the pipe to standard error until no process has the pipe's write end any more, and
-/// everything is written or cannot be. One process at a time.
+/// everything is written or can't be. Only one process at a time may call it.
 pub fn drain(mut pipe: PipeReader) {
-    let Some(Shared { in_hand, is_end_expected, .. }) = SHARED.get() else { return };
-    copy(&mut pipe, in_hand);
-    // It can't do that itself.
+    let Some(Shared { pending, is_end_expected, .. }) = SHARED.get() else { return };
+    copy(&mut pipe, pending);
+    // The supervisor can't log this itself.
     if is_end_expected.load(Ordering::Relaxed) == 0 {
         log::error!("the supervisor has crashed or was killed; the server has ended with it");
     }
-    // Nothing is left, or what is left can't be written: nobody waits for it.
-    in_hand.clear();
-    in_hand.set_at_work(false);
+    // Nothing is left, or the rest can't be written: no process should wait for it.
+    pending.clear();
+    pending.set_busy(false);
 }
 
-fn copy(pipe: &mut PipeReader, in_hand: &InHand) {
+fn copy(pipe: &mut PipeReader, pending: &Pending) {
     let mut piece = [0; PIPE_BUF];
-    while write_out(in_hand, pipe) {
-        in_hand.set_at_work(false);
+    while write_out(pending, pipe) {
+        pending.set_busy(false);
         let _ = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
-        in_hand.set_at_work(true);
+        pending.set_busy(true);
         match pipe.read(&mut piece) {
             Ok(0) => return,
-            Ok(length) => in_hand.put(&piece[..length]),
+            Ok(length) => pending.put(&piece[..length]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
     }
 }
 
-/// False if it can't be written and no process is left that could log more.
-fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
+/// Writes the pending piece. Returns false if it can't be written and no process is left that could
+/// log more.
+fn write_out(pending: &Pending, pipe: &PipeReader) -> bool {
     let stderr = io::stderr();
     loop {
-        let rest = in_hand.rest();
+        let rest = pending.rest();
         if rest.is_empty() {
-            in_hand.clear();
+            pending.clear();
             return true;
         }
         match write(&stderr, &rest) {
-            Ok(length) => in_hand.advance(length),
+            Ok(length) => pending.advance(length),
             Err(Errno::EINTR) => {}
-            // Another program that has it open too made it non-blocking.
+            // Another program that shares this open file has made it non-blocking.
             Err(Errno::EAGAIN) => {
                 let _ =
                     poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
@@ -115,9 +116,9 @@ fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
     }
 }
 
-/// Writes what waits in the pipe to standard error, without a log process: for one that can't be
-/// forked at the end of a server that can't start. It waits for a terminal or a pipe only so long;
-/// a file on a frozen file system holds it up.
+/// Writes what waits in the pipe to standard error, without a log process: for a server that can't
+/// start and can't fork one. It waits for a terminal or a pipe for a bounded time only; a file on a
+/// frozen file system blocks it.
 pub(super) fn write_out_at_the_end(pipe: &PipeReader, patience_millis: u16) {
     let stderr = io::stderr();
     let mut piece = [0; PIPE_BUF];
@@ -137,13 +138,13 @@ pub(super) fn write_out_at_the_end(pipe: &PipeReader, patience_millis: u16) {
     }
 }
 
-/// Waits a moment. Whether meanwhile no process has the pipe's write end any more.
+/// Waits a moment. Returns whether the last write end of the pipe was closed meanwhile.
 fn is_abandoned(pipe: &PipeReader) -> bool {
     let mut hang_up = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
-    poll(&mut hang_up, PollTimeout::from(AGAIN_MILLIS)).is_ok_and(|found| found > 0)
+    poll(&mut hang_up, PollTimeout::from(RETRY_MILLIS)).is_ok_and(|found| found > 0)
 }
 
-/// Whether something can be read from a pipe now.
+/// Whether the pipe has bytes to read now.
 pub(super) fn has_bytes(pipe: BorrowedFd<'_>) -> bool {
     let mut readable = [PollFd::new(pipe, PollFlags::POLLIN)];
     poll(&mut readable, PollTimeout::ZERO).is_ok()

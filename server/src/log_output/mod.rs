@@ -7,20 +7,20 @@
 //!  journal    ─┘   full: dropped, counted                     (see `drain`)
 //! ```
 //!
-//! Standard error may be a terminal after Ctrl-S, a pipe that is not read, or a file on a frozen
-//! file system. Then write(2) blocks, perhaps for ever. O_NONBLOCK on it would not help: it has no
+//! Standard error may be a terminal after Ctrl-S, a pipe that no process reads, or a file on a
+//! frozen file system. Then write(2) blocks, perhaps for ever. O_NONBLOCK would not help: it has no
 //! effect on a file, and elsewhere it would change the open file for the shell and all others that
 //! share it. So before the first fork [`LogPipe::install`] replaces file descriptor 2 by a pipe
-//! whose write end is non-blocking. All that any process writes to standard error from then on goes
-//! there, also what the standard library writes. Only the log process has the real standard error
-//! as its descriptor 2.
+//! whose write end is non-blocking. From then on everything that any process writes to standard
+//! error goes there, also what the standard library writes. Only the log process has the real
+//! standard error as its descriptor 2.
 //!
 //! | fault | what happens |
 //! |---|---|
-//! | standard error takes nothing | the pipe fills up, further lines are dropped and counted; `37 log lines were dropped` follows when there is room again |
-//! | the log process is killed | the pipe and what it had in hand stay; a successor goes on from there |
-//! | the supervisor crashes or is killed | all write ends are closed; the log process writes what is left, logs that, and ends |
-//! | the pipe cannot be made | lines go to standard error directly, as before |
+//! | standard error takes nothing | the pipe fills up; further lines are dropped, counted and reported later |
+//! | the log process is killed | a successor continues with the pipe and the pending piece |
+//! | the supervisor crashes or is killed | the log process writes the remaining lines, logs that, and ends |
+//! | the pipe cannot be created | lines go to standard error directly |
 //!
 //! A line of up to PIPE_BUF bytes is written by one write(2), which the kernel makes atomic, so
 //! lines of different processes never mix. A longer line is cut.
@@ -30,7 +30,7 @@ mod drain;
 pub use drain::drain;
 
 use crate::sys::memory::map_shared;
-use drain::InHand;
+use drain::Pending;
 use log::{Level, LevelFilter};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -42,45 +42,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use zerocopy::FromBytes;
 
-/// The most that a pipe takes in one piece. Source: pipe(7), limits.h of Linux.
+/// The most bytes that a pipe takes in one piece. Source: pipe(7), limits.h of Linux.
 const PIPE_BUF: usize = 4_096;
-/// What the pipe holds: some 10,000 lines. An unprivileged process may ask for as much. Source:
-/// pipe(7), `pipe-max-size`.
+/// The capacity of the pipe: some 10,000 lines. An unprivileged process may ask for this much.
+/// Source: pipe(7), `pipe-max-size`.
 const PIPE_BYTES: i32 = 1 << 20;
-/// How long standard error may take nothing when there is no log process that could wait for it.
+/// How long to wait for standard error when there is no log process that could wait for it.
 const PATIENCE_MILLIS: u16 = 1_000;
-/// What a line ends with that was cut.
+/// The end of a line that was cut.
 const CUT: &[u8] = " … (cut)\n".as_bytes();
 
-/// This process's name in each line. Set right after a fork, while the process has one thread.
+/// The role of this process, which begins each line. Set right after a fork, while the process has
+/// one thread.
 static ROLE: Mutex<String> = Mutex::new(String::new());
 
-/// What the processes share, from [`LogPipe::install`] on.
+/// The shared memory, created by [`LogPipe::install`].
 static SHARED: OnceLock<&'static Shared> = OnceLock::new();
 
-/// In shared memory: it outlives the log process.
+/// The state in shared memory, which outlives the log process.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 struct Shared {
     /// Lines that were dropped and not reported yet.
     dropped: AtomicU64,
-    /// Not 0 once the end of the last process that logs is no surprise.
+    /// Not 0 once the end of the last process that logs is expected.
     is_end_expected: AtomicU64,
-    in_hand: InHand,
+    pending: Pending,
 }
 
-/// Receives what is logged as an error, besides the log output.
+/// Receives each error that is logged, besides the log output.
 static ERROR_SINK: OnceLock<ErrorSink> = OnceLock::new();
 
 type ErrorSink = Box<dyn Fn(&str) + Send + Sync>;
 
-/// Has each line that is logged as an error also go to `sink`, in this process and in those that it
-/// forks. The first call counts.
+/// Makes each line that is logged as an error also go to `sink`, in this process and in those that
+/// it forks. Only the first call has an effect.
 pub fn also_report_errors(sink: impl Fn(&str) + Send + Sync + 'static) {
     let _ = ERROR_SINK.set(Box::new(sink));
 }
 
-/// Has this process log to standard error. `verbose`: also what only a developer needs.
+/// Starts logging to standard error. `verbose` adds lines that only a developer needs.
 pub fn start(verbose: bool) {
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let mut builder = env_logger::Builder::new();
@@ -91,11 +92,11 @@ pub fn start(verbose: bool) {
         }
         writeln!(out, "{}{}", head(record.level()), record.args())
     });
-    // Fails if it was started before.
+    // Fails if logging was started before.
     let _ = builder.try_init();
 }
 
-/// Sets the name of this process that each of its lines begins with.
+/// Sets the role of this process, with which each of its lines begins.
 pub fn set_role(role: &str) {
     if let Ok(mut name) = ROLE.lock() {
         role.clone_into(&mut name);
@@ -112,8 +113,8 @@ fn head(level: Level) -> String {
     format!("{:.3} {role}: {level}", jiff::Timestamp::now())
 }
 
-/// Where the logger writes: one call for each line. It never blocks once the pipe is installed, and
-/// never fails.
+/// The logger's output. Each line is written by one call, which never fails and, once the pipe is
+/// installed, never blocks.
 #[derive(Debug)]
 struct Sink;
 
@@ -132,14 +133,14 @@ impl Write for Sink {
 }
 
 /// Logs how many lines were dropped since the last report, if any were and there is room again.
-/// Each line that is logged does that first; the supervisor calls it now and then, so that the
-/// report comes also when nothing else is logged.
+/// This happens before each line that is logged. The supervisor also calls it now and then, so that
+/// the report comes even if nothing else is logged.
 pub fn report_dropped() {
     let Some(shared) = SHARED.get() else { return };
     if shared.dropped.load(Ordering::Relaxed) == 0 {
         return;
     }
-    // Taken by one process: two would report the same lines.
+    // Swapped, so that only one process reports them.
     let count = shared.dropped.swap(0, Ordering::Relaxed);
     let lines = if count == 1 { "line was" } else { "lines were" };
     let report = format!(
@@ -151,8 +152,8 @@ pub fn report_dropped() {
     }
 }
 
-/// The processes that log will end as they should, or the operator was told how: the log process
-/// has nothing to say of it.
+/// Declares that the end of the processes that log is expected, or was already reported to the
+/// operator. The log process then doesn't report it.
 pub fn expect_end() {
     if let Some(shared) = SHARED.get() {
         shared.is_end_expected.store(1, Ordering::Relaxed);
@@ -165,7 +166,7 @@ fn count_dropped(lines: u64) {
     }
 }
 
-/// Writes a line to descriptor 2. False if it takes no more.
+/// Writes a line to descriptor 2. Returns false if that takes no more.
 fn send(mut line: &[u8]) -> bool {
     let stderr = io::stderr();
     while !line.is_empty() {
@@ -178,20 +179,20 @@ fn send(mut line: &[u8]) -> bool {
     true
 }
 
-/// A line that a pipe takes in one piece.
+/// Cuts a line to a length that a pipe takes in one piece.
 fn cut(line: &[u8]) -> Cow<'_, [u8]> {
     if line.len() <= PIPE_BUF {
         return line.into();
     }
     let mut length = PIPE_BUF - CUT.len();
-    // Not inside a character.
+    // Not within a character.
     while length > 0 && line[length] & 0b1100_0000 == 0b1000_0000 {
         length -= 1;
     }
     [&line[..length], CUT].concat().into()
 }
 
-/// The pipe, and the standard error that this process was started with.
+/// The pipe, and the standard error with which this process was started.
 #[derive(Debug)]
 pub struct LogPipe {
     reader: PipeReader,
@@ -199,17 +200,17 @@ pub struct LogPipe {
 }
 
 impl LogPipe {
-    /// Puts the write end of a new pipe in the place of descriptor 2. What is logged from then on
-    /// waits in it for [`drain`].
+    /// Replaces descriptor 2 by the write end of a new pipe. What is logged from then on waits in
+    /// the pipe for [`drain`].
     ///
     /// # Errors
-    /// `EMFILE`, `ENOMEM`, `EBADF` if the process was started without standard error: then nothing
-    /// has changed.
+    /// `EMFILE`, `ENOMEM`, or `EBADF` if the process was started without standard error. Descriptor
+    /// 2 has not changed then.
     pub fn install() -> io::Result<LogPipe> {
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         let (reader, writer) = io::pipe()?;
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // Refused where the user has too many pipes: then it stays at 64 KiB, or one page.
+        // Refused if the user has too many pipes. Then the capacity stays at 64 KiB, or one page.
         let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
         if SHARED.get().is_none() {
             let _ = SHARED.set(map_shared("forkchat-log-output")?);
@@ -218,30 +219,30 @@ impl LogPipe {
         Ok(LogPipe { reader, stderr })
     }
 
-    /// Puts the standard error that this process was started with back in its place, and with that
-    /// closes this process's write end. Once every process has done so or ended, the log process
-    /// ends when it has written everything.
+    /// Restores the standard error with which this process was started, which closes this process's
+    /// write end of the pipe. Once every process has done so or ended, the log process ends when it
+    /// has written everything.
     pub fn uninstall(&self) {
         // Cannot fail: both are open. Source: dup(2).
         let _ = dup2_stderr(&self.stderr);
     }
 
-    /// What the log process has to be given: the read end of the pipe, and the real standard error.
+    /// The descriptors for the log process: the read end of the pipe, and the real standard error.
     pub fn ends(&self) -> [BorrowedFd<'_>; 2] {
         [self.reader.as_fd(), self.stderr.as_fd()]
     }
 
-    /// Writes what waits in it, as far as standard error takes it without long delay. After
-    /// [`LogPipe::uninstall`], where no log process can be forked.
+    /// Writes what waits in the pipe, as far as standard error takes it without long delay. For use
+    /// after [`LogPipe::uninstall`], if no log process can be forked.
     pub fn write_out(&self) {
         drain::write_out_at_the_end(&self.reader, PATIENCE_MILLIS);
     }
 
-    /// Whether all that was logged is written.
+    /// Whether everything that was logged is written.
     pub fn is_empty(&self) -> bool {
-        // The pipe first: what leaves it is in hand by then.
+        // Check the pipe first: a piece is marked as pending before it leaves the pipe.
         !drain::has_bytes(self.reader.as_fd())
-            && SHARED.get().is_none_or(|shared| shared.in_hand.is_empty())
+            && SHARED.get().is_none_or(|shared| shared.pending.is_empty())
     }
 }
 
@@ -250,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_a_pipe_would_take_in_pieces_is_cut_between_two_characters() {
+    fn a_line_too_long_for_one_piece_is_cut_between_two_characters() {
         let long = format!("{}\n", "é".repeat(PIPE_BUF));
         for shift in 0..2 {
             let cut = cut(&long.as_bytes()[shift * 2..]).into_owned();

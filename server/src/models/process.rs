@@ -24,7 +24,7 @@
 //!
 //! | to follow a connection | read |
 //! |---|---|
-//! | it is accepted, and a process forked for it | `supervisor/listeners.rs`, `fork_worker`; `supervisor/spawn.rs` |
+//! | it is accepted, and a process forked for it | `supervisor/accept.rs`, `fork_worker`; `supervisor/spawn.rs` |
 //! | the process finds a connection that the log doesn't know, and begins its session | `worker/takeover.rs`, `resume_session` |
 //! | it is served as in [`super::pool`], by the same two threads | `worker/pair.rs` |
 //! | it is over: the process exits, is reaped, and its slot is free | `worker/receive_thread.rs`, `ends_with_connections`; `supervisor/reap.rs`, `vacate` |

@@ -1,25 +1,26 @@
-//! Finds what processes crash at: what their threads worked on. At the second crash at one place,
-//! that place is quarantined.
+//! Finds the input or record at which processes crash: the place that their threads were
+//! processing. A place is quarantined when a second process crashes there.
 
 use crate::segment::{Segment, Thread, Treatment, WorkItem};
 use forkchat_common::ids::Slot;
 use std::collections::VecDeque;
 
-/// Places that are remembered: each was one death.
+/// How many places are remembered, with one crash each.
 const PLACES_MAX: usize = 64;
 
-/// The places at which somebody died by its own doing, once each.
+/// The places at which one process has crashed so far.
 #[derive(Debug, Default)]
 pub(super) struct Blame {
     places: VecDeque<WorkItem>,
 }
 
 impl Blame {
-    /// The process in a slot died by its own doing. Returns what was quarantined for that.
-    pub fn count_death(&mut self, segment: &Segment, slot: Slot) -> Vec<WorkItem> {
+    /// Counts a crash of the process in a slot. Returns the places that are quarantined because of
+    /// it.
+    pub fn count_crash(&mut self, segment: &Segment, slot: Slot) -> Vec<WorkItem> {
         let mut quarantined = Vec::new();
-        // Which of its threads it was is not known from outside. An innocent one is hardly twice at
-        // the same place.
+        // Which thread crashed is not visible from outside, so the places of both are counted. An
+        // innocent thread is unlikely to be twice at the same place.
         let places = [Thread::Send, Thread::Receive]
             .into_iter()
             .filter_map(|thread| segment.quarantine.work_item(slot, thread));
@@ -27,7 +28,7 @@ impl Blame {
             if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
                 self.places.remove(first);
                 let place = segment.quarantine.add(place);
-                tell(place);
+                log_quarantined(place);
                 quarantined.push(place);
             } else {
                 self.places.push_back(place);
@@ -39,16 +40,18 @@ impl Blame {
     }
 }
 
-fn tell(quarantined: WorkItem) {
+fn log_quarantined(quarantined: WorkItem) {
     match quarantined {
         WorkItem::Input { session, offset } => {
             log::error!(
-                "two processes crashed at the input of session {session}, from byte {offset} on: the session is closed"
+                "two processes crashed at the input of session {session}, from byte {offset} on: \
+                 the session is closed"
             );
         }
         WorkItem::Record { sequence, session, treatment: Treatment::Mute } => {
             log::error!(
-                "two processes crashed at record {sequence} of session {session}: it is no longer delivered, and the session is closed"
+                "two processes crashed at record {sequence} of session {session}: it is no longer \
+                 delivered, and the session is closed"
             );
         }
         WorkItem::Record { sequence, session, .. } => {
@@ -66,7 +69,7 @@ mod tests {
     use forkchat_common::ids::{Sequence, SessionId};
 
     #[test]
-    fn deaths_of_those_who_came_before_a_record_was_quarantined_say_nothing_new() {
+    fn crashes_of_processes_that_began_a_record_before_it_was_quarantined_change_nothing() {
         const SLOTS: u16 = 8;
         let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
@@ -81,18 +84,18 @@ mod tests {
             session: SessionId::new(1, 0),
             treatment,
         };
-        // All come to it before anyone has died.
+        // All processes reach the record before the first one crashes.
         (0..SLOTS).for_each(|slot| {
             segment.quarantine.enter(Slot::at(slot), Thread::Send, at(Treatment::Apply))
         });
         let mut blame = Blame::default();
         let quarantined: Vec<usize> =
-            (0..SLOTS).map(|slot| blame.count_death(segment, Slot::at(slot)).len()).collect();
+            (0..SLOTS).map(|slot| blame.count_crash(segment, Slot::at(slot)).len()).collect();
         assert_eq!(quarantined, [0, 1, 0, 0, 0, 0, 0, 0]);
         (0..2).for_each(|slot| {
             segment.quarantine.enter(Slot::at(slot), Thread::Send, at(Treatment::Mute))
         });
-        (0..SLOTS).for_each(|slot| drop(blame.count_death(segment, Slot::at(slot))));
+        (0..SLOTS).for_each(|slot| drop(blame.count_crash(segment, Slot::at(slot))));
         assert_eq!(
             (
                 segment.quarantine.treatment(record),

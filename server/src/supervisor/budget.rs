@@ -1,17 +1,17 @@
 //! The memory budget: how large the ring may be, how many connections are admitted, and how much
 //! output may wait for slow readers, so that all of it fits into the available memory.
 //!
-//! Pure computation: `capacity` reads the machine's limits and passes them in. The memory of one
-//! connection in a concurrency model is in the model's row ([`Takes`]). All other memory is a
-//! measured constant here, or follows from a bound that is enforced elsewhere.
+//! This is pure computation: `capacity` reads the machine's limits and passes them in. The memory
+//! of one connection in a concurrency model is in the model's row ([`Takes`]). All other memory is
+//! a measured constant here, or follows from a bound that is enforced elsewhere.
 //!
 //! | part | counted as |
 //! |---|---|
 //! | supervisor, journal with SQLite's cache, workers | constants |
-//! | ring | its size: every page of it is written sooner or later; and half as much again, for lines that wait to be stored |
-//! | state | each session, all rooms and topics, and lines that wait, once for each process that has a copy and for each snapshot |
+//! | ring | one and a half times its size: each page is written sooner or later, and lines wait to be stored |
+//! | state | sessions, rooms and waiting lines; once for each process with a copy, and for each snapshot |
 //! | outboxes | an eighth of the budget; the workers enforce it ([`crate::worker::Bounds`]) |
-//! | connections | the process's and threads' memory, input that waits for the log, and full socket buffers in both directions |
+//! | connections | processes and threads, input that waits for the log, full socket buffers |
 
 use super::listeners::{TCP_KERNEL_BYTES, UDP_KERNEL_BYTES};
 use super::start_error::TooLittleMemory;
@@ -22,65 +22,65 @@ use forkchat_common::limits::{LINE_BYTES_MAX, ROOMS_BYTES_MIN, WAITING_LINES_BYT
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// The ring unless `--ring` says otherwise and if there is memory for it.
+/// The default size of the ring, if there is memory for it.
 pub(super) const RING_BYTES_DEFAULT: usize = 64 << 20;
-/// A ring that the server chooses takes at most one part in so many of the budget.
+/// A ring of a size that the server chooses takes at most one part in this many of the budget.
 const RING_SHARE: u64 = 6;
-/// Of the budget, one part in so many may wait for slow readers.
+/// The output that waits for slow readers may take one part in this many of the budget.
 const OUTBOXES_SHARE: u64 = 8;
-/// A worker's outboxes may take so much in any case.
+/// The outboxes of a worker may always take this much.
 const OUTBOXES_BYTES_MIN: u64 = 64 * KIB;
-/// Of what is available, one part in so many is left: for files that are read, the kernel's tables,
-/// and other programs.
+/// One part in this many of the available memory is left for file caches, the kernel's tables and
+/// other programs.
 const LEFT_SHARE: u64 = 8;
-/// With fewer connections than this the server doesn't start, unless fewer were asked for.
+/// With room for fewer connections than this the server doesn't start, unless fewer were asked for.
 const CONNECTIONS_MIN: u64 = 8;
 
-/// Without the program's pages, which all processes share, and which the system can read again.
+/// Without the program's code, which all processes share, and which the system can read again.
 const SUPERVISOR_BYTES: u64 = 2 * MIB;
-/// With SQLite's cache and a transaction of a thousand lines, each as long as may be.
+/// With SQLite's cache and a transaction of a thousand lines of the greatest length.
 const JOURNAL_BYTES: u64 = 12 * MIB;
 const WORKER_BYTES: u64 = 3 * MIB / 2;
-/// If no limit can be read.
+/// The budget if no limit can be read.
 const BYTES_UNKNOWN: u64 = 1024 * MIB;
-/// What a process has mapped besides what is shared: the program, its libraries, two threads'
-/// stacks and heaps, as the C library reserves them.
+/// The address space of a process besides shared memory: the program, its libraries, and the stacks
+/// and heaps of two threads as the C library reserves them.
 const ADDRESS_SPACE_BYTES: u64 = 208 * MIB;
-/// The private part of that which a process may write to.
+/// The private writable part of that.
 const DATA_BYTES: u64 = 8 * MIB;
 
-/// Lines of one session that are read and not in the log yet: `worker::input::PEEK_BYTES_MAX`, as
+/// Lines of one session that are read but not in the log yet: `worker::input::PEEK_BYTES_MAX`, as
 /// records.
 const INPUT_BYTES: u64 = 48 * KIB;
-/// A session in the state: its name, its rooms, what it has set, and its address.
+/// A session in the state: its name, rooms, settings and address.
 const SESSION_STATE_BYTES: u64 = 1024;
-/// Lines of a session that wait in the state for an answer, and one that isn't complete.
+/// Lines of a session that wait in the state for an answer, and an unfinished line.
 const SESSION_LINES_BYTES: u64 = (WAITING_LINES_BYTES_MAX + LINE_BYTES_MAX) as u64;
-/// One session in so many is counted as one that has as many of those as it may.
+/// One session in this many is counted as having the most of these lines.
 const SESSIONS_WITH_LINES_SHARE: u64 = 4;
-/// All rooms and topics may take so much for each connection, and [`ROOMS_BYTES_MIN`] besides. The
-/// state machine enforces it (`chat/rooms.rs`).
+/// All rooms and topics together may take this much per connection, and [`ROOMS_BYTES_MIN`]
+/// besides. The state machine enforces it (`chat/rooms.rs`).
 const ROOMS_BYTES_PER_CONNECTION: u64 = 512;
-/// Addresses that are remembered although they have no session: see `chat/addresses.rs`.
+/// Remembered addresses that have no session: see `chat/addresses.rs`.
 const ADDRESSES_BYTES: u64 = 512 * KIB;
-/// Copies of the state in snapshots: one is published, one waits, one is being made. The others'
-/// memory is given back.
+/// Copies of the state in snapshots: one is published, one waits, and one is being written. The
+/// memory of older ones is freed.
 const SNAPSHOT_COPIES: u64 = 3;
 
-/// Something that limits memory.
+/// A limit on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     pub what: Limited,
-    /// What the server may still have of it.
+    /// How much of it the server may still use.
     pub bytes: u64,
-    /// As it is called in messages.
+    /// Its name in messages.
     pub name: &'static str,
 }
 
-/// Which memory a limit is on.
+/// The memory to which a limit applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limited {
-    /// That of all processes together.
+    /// The memory of all processes together.
     All,
     /// The address space of each process.
     AddressSpace,
@@ -88,57 +88,60 @@ pub(super) enum Limited {
     Data,
 }
 
-/// What the server is to have room for.
+/// What the options and the other limits ask for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub takes: Takes,
     pub placement: Placement,
-    /// Workers that are always there.
+    /// Permanent workers.
     pub workers: u64,
-    /// `--ring`, if it is given.
+    /// `--ring`, if given.
     pub ring: Option<usize>,
-    /// `--max-connections`, if it is given.
+    /// `--max-connections`, if given.
     pub connections: Option<u64>,
     /// Connections that other limits allow.
     pub allowed: u64,
     /// `--sendq`.
     pub sendq: usize,
-    /// Whether it listens for UDP.
+    /// Whether the server listens on UDP.
     pub udp: bool,
-    /// A snapshot's memory for so many connections, at most.
+    /// The most memory that a snapshot takes with this many connections.
     pub snapshot_bytes: fn(u64) -> u64,
 }
 
-/// What there is room for.
+/// How the memory is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Budget {
-    /// The ring, in bytes.
+    /// The size of the ring, in bytes.
     pub ring: usize,
-    /// Why the ring is smaller than by default.
+    /// The limit that makes the ring smaller than the default, if one does.
     pub ring_bound: Option<&'static str>,
     /// Connections.
     pub connections: u64,
-    /// What limits them, if it is memory.
+    /// The limit on memory that bounds them, if one does.
     pub bound: Option<&'static str>,
     /// What all rooms and topics together may take, in bytes.
     pub rooms_bytes: u64,
-    /// Bytes that the outboxes of each worker that is always there may take together.
+    /// Bytes that the outboxes of each permanent worker may take together.
     pub outboxes: usize,
     /// The same for a worker with a connection of its own.
     pub own_outboxes: usize,
 }
 
-/// How much is counted.
+/// Which memory is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// For what the server chooses: also what clients who mean harm add to the state; and something
-    /// is left.
+    /// For sizes that the server chooses: also what malicious clients add to the state, and some
+    /// memory is left over.
     Careful,
-    /// For what was asked for: it is refused only if it can't be had.
+    /// For sizes that were asked for: they are refused only if they are impossible.
     Asked,
 }
 
 /// Divides the memory that the limits allow.
+///
+/// # Errors
+/// If the requested or smallest sizes don't fit, with the limit and how high it would have to be.
 pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLittleMemory> {
     let whole =
         limits.iter().map(|limit| usable(limit, Case::Careful)).min().unwrap_or(BYTES_UNKNOWN);
@@ -165,7 +168,7 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     let (connections, bound) = match wanted.connections {
         Some(connections) => (connections, None),
         None => {
-            let most = most(wanted.allowed, |connections| {
+            let most = largest_fitting(wanted.allowed, |connections| {
                 careful(ring, connections).exceeded(limits).is_none()
             });
             (
@@ -192,7 +195,7 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     })
 }
 
-/// What all rooms and topics together may take with so many connections, in bytes.
+/// What all rooms and topics together may take with this many connections, in bytes.
 fn rooms_bytes(connections: u64) -> u64 {
     ROOMS_BYTES_MIN as u64 + connections * ROOMS_BYTES_PER_CONNECTION
 }
@@ -206,7 +209,7 @@ fn usable(limit: &Limit, case: Case) -> u64 {
     if case == Case::Careful { limit.bytes - limit.bytes / LEFT_SHARE } else { limit.bytes }
 }
 
-/// The largest ring, a power of two, that takes no more than its share of so many bytes.
+/// The largest ring, as a power of two, that takes no more than its share of `whole` bytes.
 fn ring_within(whole: u64) -> u64 {
     let mut ring = RING_BYTES_DEFAULT as u64;
     while ring > RING_BYTES_MIN as u64 && with_backlog(ring) > whole / RING_SHARE {
@@ -215,14 +218,15 @@ fn ring_within(whole: u64) -> u64 {
     ring
 }
 
-/// The ring, and the lines of half of it that the journal may hold for a slow disk.
+/// The ring, and as many lines as fill half of it: the journal may hold those while the disk is
+/// slow.
 fn with_backlog(ring: u64) -> u64 {
     ring + ring / 2
 }
 
-/// The largest number up to `max` for which `fits` holds; it holds for every smaller number then,
-/// too. 0 if for none.
-fn most(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
+/// The largest number up to `max` for which `fits` returns true, or 0. `fits` must then be true for
+/// every smaller number, too.
+fn largest_fitting(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
     let (mut fitting, mut too_many) = (0, max + 1);
     while fitting + 1 < too_many {
         let middle = fitting.midpoint(too_many);
@@ -231,11 +235,11 @@ fn most(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
     fitting
 }
 
-/// A ring and a number of connections, and what they need.
+/// A ring and a number of connections, with the memory that they need.
 #[derive(Clone, Copy)]
 struct Plan<'a> {
     wanted: &'a Wanted,
-    /// What the tightest limit allows.
+    /// What the lowest limit allows, in bytes.
     whole: u64,
     ring: u64,
     connections: u64,
@@ -243,20 +247,20 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The first limit that is too low for it.
+    /// The first limit that is too low for this plan.
     fn exceeded<'a>(&self, limits: &'a [Limit]) -> Option<&'a Limit> {
         limits.iter().find(|limit| self.needs(limit.what) > usable(limit, self.case))
     }
 
-    /// Why it can't be, and how high the limit would have to be, in whole MiB.
+    /// Why the plan is impossible, and how high the limit would have to be, in whole MiB.
     fn too_little(&self, exceeded: &Limit) -> TooLittleMemory {
         let is_too_low = |mib| {
             let limit = Limit { bytes: mib * MIB, ..*exceeded };
-            // With more memory the outboxes have a larger share, too.
+            // With more memory the share of the outboxes grows, too.
             let plan = Plan { whole: usable(&limit, Case::Careful), ..*self };
             plan.needs(limit.what) > usable(&limit, self.case)
         };
-        let needs = (most(u64::MAX / MIB / 2, is_too_low) + 1) * MIB;
+        let needs = (largest_fitting(u64::MAX / MIB / 2, is_too_low) + 1) * MIB;
         TooLittleMemory {
             ring: self.ring,
             connections: self.connections,
@@ -270,7 +274,7 @@ impl Plan<'_> {
         let (wanted, connections) = (self.wanted, self.connections);
         let (own, input) = (wanted.placement == Placement::Own, connections * INPUT_BYTES);
         let (outboxes, own_outboxes) = self.outboxes_of_workers();
-        // In the process that has the most.
+        // In the process that needs the most.
         let of_connections =
             if own { wanted.takes.bytes } else { connections * wanted.takes.bytes + input };
         let private = of_connections + outboxes.max(own_outboxes) + self.state();
@@ -281,7 +285,7 @@ impl Plan<'_> {
                     + wanted.workers * WORKER_BYTES
                     + if wanted.udp { UDP_KERNEL_BYTES } else { 0 };
                 let own_workers = if own { connections } else { 0 };
-                // The journal has one as well.
+                // The journal has a copy as well.
                 let copies = wanted.workers + own_workers + 1 + SNAPSHOT_COPIES;
                 always
                     + with_backlog(self.ring)
@@ -301,7 +305,7 @@ impl Plan<'_> {
         }
     }
 
-    /// One copy of the state.
+    /// The size of one copy of the state.
     fn state(&self) -> u64 {
         let sessions = self.connections * SESSION_STATE_BYTES;
         match self.case {
@@ -314,9 +318,9 @@ impl Plan<'_> {
         }
     }
 
-    /// What may wait for slow readers in each worker that is always there, and in each with a
-    /// connection of its own: their share of the memory, and no more than their sessions may be
-    /// behind. A buffer that grows is doubled.
+    /// What may wait for slow readers in each permanent worker, and in each worker with a
+    /// connection of its own: their share of the memory, but no more than the limits of their
+    /// sessions. A growing buffer doubles its size.
     fn outboxes_of_workers(&self) -> (u64, u64) {
         let of_one = 2 * self.wanted.sendq as u64;
         let share = |whole: u64, workers: u64, sessions: u64| {
@@ -325,7 +329,7 @@ impl Plan<'_> {
         let whole = self.whole / OUTBOXES_SHARE;
         match self.wanted.placement {
             Placement::Shared => (share(whole, self.wanted.workers, self.connections), 0),
-            // Half is for the one that has all UDP sessions.
+            // Half is for the worker that has all UDP sessions.
             Placement::Own => (
                 share(whole / 2, self.wanted.workers, self.connections),
                 share(whole / 2, self.connections, 1),
@@ -335,185 +339,4 @@ impl Plan<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models::named;
-    use crate::options::ModelName::{self, Pool, Process};
-    use clap::ValueEnum;
-
-    const GROUP: &str = "the control group's memory limit";
-
-    fn wanted(model: ModelName) -> Wanted {
-        let model = named(model);
-        Wanted {
-            takes: model.takes,
-            placement: model.placement,
-            workers: 2,
-            ring: None,
-            connections: None,
-            allowed: 60_000,
-            sendq: 1 << 20,
-            udp: true,
-            snapshot_bytes: |connections| connections * KIB + 40 * MIB,
-        }
-    }
-
-    fn limit(what: Limited, bytes: u64) -> Limit {
-        Limit { what, bytes, name: GROUP }
-    }
-
-    fn within(bytes: u64, wanted: &Wanted) -> Result<Budget, TooLittleMemory> {
-        budget(&[limit(Limited::All, bytes)], wanted)
-    }
-
-    #[test]
-    fn with_little_memory_the_ring_is_smaller_and_the_connections_are_fewer() {
-        let large = within(64 * 1024 * MIB, &wanted(Pool)).unwrap();
-        assert_eq!(
-            (large.ring, large.ring_bound, large.connections, large.bound),
-            (64 << 20, None, 60_000, None)
-        );
-        let mut before = large;
-        for mib in [1_024, 512, 256, 128, 64, 48] {
-            let small = within(mib * MIB, &wanted(Pool)).unwrap();
-            assert!(
-                small.ring <= before.ring && small.connections < before.connections,
-                "{mib} MiB: {small:?}"
-            );
-            assert!(
-                small.connections >= CONNECTIONS_MIN && small.bound == Some(GROUP),
-                "{mib} MiB: {small:?}"
-            );
-            assert!(
-                small.ring == 64 << 20 || small.ring_bound == Some(GROUP),
-                "{mib} MiB: {small:?}"
-            );
-            before = small;
-        }
-        assert_eq!(within(64 * MIB, &wanted(Pool)).unwrap().ring, 4 << 20);
-    }
-
-    #[test]
-    fn what_is_promised_fits_and_one_connection_more_does_not() {
-        for &model in ModelName::value_variants() {
-            for mib in [96, 300, 2_048, 20_000] {
-                let wanted = wanted(model);
-                let Budget { ring, connections, bound: Some(_), .. } =
-                    within(mib * MIB, &wanted).unwrap()
-                else {
-                    continue;
-                };
-                let whole = usable(&limit(Limited::All, mib * MIB), Case::Careful);
-                let plan = |connections| Plan {
-                    wanted: &wanted,
-                    whole,
-                    ring: ring as u64,
-                    connections,
-                    case: Case::Careful,
-                };
-                assert!(plan(connections).needs(Limited::All) <= whole, "{} {mib}", model);
-                assert!(plan(connections + 1).needs(Limited::All) > whole, "{} {mib}", model);
-            }
-        }
-    }
-
-    #[test]
-    fn clients_that_never_read_are_counted_with_full_socket_buffers_in_every_model() {
-        for &model in ModelName::value_variants() {
-            let Budget { connections, .. } = within(2_048 * MIB, &wanted(model)).unwrap();
-            assert!(
-                connections > 100 && connections * TCP_KERNEL_BYTES < 2_048 * MIB,
-                "{}: {connections}",
-                model
-            );
-        }
-    }
-
-    #[test]
-    fn in_model_process_what_an_address_adds_to_the_state_counts_once_for_each_process() {
-        let connections = |mib: u64| within(mib * MIB, &wanted(Process)).unwrap().connections;
-        let (one, four) = (connections(4 * 1_024), connections(16 * 1_024));
-        assert!(one > 300 && four < 3 * one, "{one} with 4 GiB, {four} with 16 GiB");
-        let pool = within(4 * 1_024 * MIB, &wanted(Pool)).unwrap().connections;
-        assert!(pool > 10 * one, "{pool} in a pool");
-    }
-
-    #[test]
-    fn too_little_memory_is_refused_with_what_it_needs_and_that_is_enough() {
-        let refused = within(16 * MIB, &wanted(Pool)).unwrap_err();
-        assert_eq!(
-            (refused.ring, refused.connections, refused.allows),
-            (1 << 20, CONNECTIONS_MIN, 16 * MIB)
-        );
-        assert!(within(refused.needs - MIB, &wanted(Pool)).is_err());
-        within(refused.needs, &wanted(Pool)).unwrap();
-        let text = refused.to_string();
-        assert!(
-            text.starts_with(
-                "cannot serve 8 connections with a ring of 1 MiB: the control group's memory limit allows 16 MiB, and they need "
-            ) && text.ends_with("; raise it, or lower --max-connections or --ring"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn what_is_asked_for_is_had_or_refused_but_never_made_smaller() {
-        let ring = Wanted { ring: Some(32 << 20), ..wanted(Pool) };
-        assert_eq!(within(128 * MIB, &ring).unwrap().ring, 32 << 20);
-        let refused = within(64 * MIB, &ring).unwrap_err();
-        assert_eq!((refused.ring, refused.connections), (32 << 20, CONNECTIONS_MIN));
-        let many = Wanted { connections: Some(1_000), ..wanted(Pool) };
-        assert_eq!(within(768 * MIB, &many).unwrap().connections, 1_000);
-        assert_eq!(within(64 * MIB, &many).unwrap_err().connections, 1_000);
-        // For what was asked for, a smaller ring is chosen before it is refused.
-        let some = Wanted { connections: Some(64), ..wanted(Pool) };
-        let Budget { ring, connections, .. } = within(64 * MIB, &some).unwrap();
-        assert_eq!((ring, connections), (4 << 20, 64));
-        let few = Wanted { connections: Some(2), ..wanted(Pool) };
-        assert_eq!(within(64 * MIB, &few).unwrap().connections, 2);
-    }
-
-    #[test]
-    fn a_limit_on_address_space_or_private_memory_bounds_each_process() {
-        let all = limit(Limited::All, 16 * 1_024 * MIB);
-        let address_space = |mib: u64| {
-            budget(
-                &[all, Limit { name: "ulimit -v", ..limit(Limited::AddressSpace, mib * MIB) }],
-                &wanted(Pool),
-            )
-        };
-        assert_eq!(address_space(128).unwrap_err().limit, "ulimit -v");
-        let Budget { ring, ring_bound, connections, bound, .. } = address_space(1_024).unwrap();
-        assert_eq!((ring_bound.is_some(), bound), (ring < 64 << 20, Some("ulimit -v")));
-        assert!(connections > 100, "{connections}");
-        assert_eq!(
-            budget(&[all, limit(Limited::Data, 8 * MIB)], &wanted(Pool)).unwrap_err().allows,
-            8 * MIB
-        );
-        budget(&[all, limit(Limited::Data, 256 * MIB)], &wanted(Pool)).unwrap();
-    }
-
-    #[test]
-    fn all_outboxes_together_take_their_share_and_each_worker_has_something() {
-        for &model in ModelName::value_variants() {
-            for mib in [96, 1_024, 16_384] {
-                let wanted = wanted(model);
-                let Budget { outboxes, own_outboxes, connections, .. } =
-                    within(mib * MIB, &wanted).unwrap();
-                let own = if wanted.placement == Placement::Own { connections } else { 0 };
-                let together = outboxes as u64 * wanted.workers + own_outboxes as u64 * own;
-                assert!(outboxes as u64 >= OUTBOXES_BYTES_MIN, "{} {mib}: {outboxes}", model);
-                assert!(
-                    own == 0 || own_outboxes as u64 >= OUTBOXES_BYTES_MIN,
-                    "{} {mib}: {own_outboxes}",
-                    model
-                );
-                assert!(
-                    together <= mib * MIB / OUTBOXES_SHARE + (2 + own) * OUTBOXES_BYTES_MIN,
-                    "{} {mib}: {together}",
-                    model
-                );
-            }
-        }
-    }
-}
+mod tests;

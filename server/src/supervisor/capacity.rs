@@ -18,52 +18,57 @@ use procfs::sys::vm::max_map_count;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones,
-/// and some to spare.
+/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard
+/// streams, and some to spare.
 const DESCRIPTORS_BESIDES: u64 = 32;
-/// Of the rest, one in so many is for connections that are rejected: each stays open until its
-/// client has the reason.
+/// Of the remaining descriptors, one in this many is for rejected connections: each stays open
+/// until its client has the reason.
 const REJECTED_SHARE: u64 = 16;
-/// The most of those that may be open at a time.
+/// The most rejected connections that may be open at a time.
 const REJECTED_MAX: u64 = 1_024;
-/// Descriptors that each child costs the supervisor: a bell, a queue.
+/// Descriptors that each child costs the supervisor: a doorbell and a queue.
 const DESCRIPTORS_PER_CHILD: u64 = 4;
-/// Connections, whatever the machine.
+/// The most connections on any machine.
 const CONNECTIONS_MAX: u64 = 500_000;
-/// With a process each: slots are numbered by 16 bits, and a few are others'.
+/// The most connections with a process each: slots are numbered by 16 bits, and a few belong to
+/// other processes.
 const PROCESSES_MAX: u64 = 60_000;
-/// Tasks that a worker has besides those of its connections, at most: with threads that turn
-/// somebody away; and the journal.
+/// Tasks (processes and threads) that a worker has at most besides those of its connections: with
+/// the threads that reject connections.
 const TASKS_PER_WORKER: u64 = 8;
 const TASKS_OF_JOURNAL: u64 = 2;
-/// More tasks that are left for a moment in which one is replaced.
+/// Tasks to spare for the moment in which a process is replaced.
 const TASKS_TO_SPARE: u64 = 8;
-/// Of the tasks that the system would still give, one in so many is left for others.
+/// Of the tasks that the system still allows, one in this many is left for other programs.
 const TASKS_LEFT_SHARE: u64 = 8;
 
-/// UDP sessions at a time, of all that may be.
+/// The most UDP sessions at a time.
 pub(super) const UDP_SESSIONS_MAX: usize = 4_096;
-/// The most that one session, and one room, can add to a snapshot: a session its names, an
-/// unfinished line and lines that wait for an answer, a room its name and topic.
+/// The most bytes that one session and one room can add to a snapshot: for a session its names, an
+/// unfinished line and lines that wait for an answer; for a room its name and topic.
 const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
 const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
-/// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
+/// Bytes in a snapshot for remembered addresses that have no session: see `chat/addresses.rs`.
 const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 18;
 
-/// How many there may be.
+/// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capacity {
     /// Connections.
     pub connections: usize,
-    /// Rejected connections that may be open at a time, besides.
+    /// Rejected connections that may be open at a time besides.
     pub rejected: usize,
-    /// Why not more.
+    /// What limits the number of connections.
     pub bound: Bound,
-    /// What the memory is divided into.
+    /// How the memory is divided.
     pub budget: Budget,
 }
 
-/// Reads the machine's limits, and raises the limit on open files as far as it goes.
+/// Reads the machine's limits, and raises the limit on open files as far as possible.
+///
+/// # Errors
+/// [`StartError::TooManyConnections`] or [`StartError::TooLittleMemory`] if the requested or fewest
+/// connections don't fit.
 pub(super) fn capacity(
     options: &Options,
     model: &Model,
@@ -105,7 +110,8 @@ pub(super) fn capacity(
     })
 }
 
-/// Connections, and rejected ones that may be open besides.
+/// How many connections the limit on open files allows, and how many rejected ones may be open
+/// besides.
 fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)
         .map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
@@ -117,8 +123,8 @@ fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
     Ok(((clients - rejected) / takes.descriptors, rejected))
 }
 
-/// None if there is no room for those that are always there; else no bound if a connection takes no
-/// task.
+/// How many connections the limits on tasks allow: none if there is no room for the permanent
+/// processes, and any number if a connection takes no task.
 fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> (u64, Bound) {
     let (free, bound) = tasks_free(workers, placement);
     let always = u64::from(workers) * TASKS_PER_WORKER + TASKS_OF_JOURNAL + TASKS_TO_SPARE;
@@ -130,7 +136,7 @@ fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> (u64, Bound) {
     }
 }
 
-/// Processes and threads that the system would still give, and what bounds them. Sources:
+/// How many more processes and threads the system allows, and what limits them. Sources:
 /// getrlimit(2), proc_sys_kernel(5), cgroups(7), proc_sys_vm(5).
 fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
     let (all, own) = tasks_now();
@@ -154,7 +160,7 @@ fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
         bounds.push((limit, "the limit on processes (ulimit -u)"));
     }
     if placement == Placement::Shared {
-        // Each thread's stack is two mappings: itself, and its guard.
+        // Each thread's stack takes two mappings: the stack and its guard.
         let maps =
             max_map_count().ok().map(|max| max.saturating_sub(1_000) / 2 * u64::from(workers));
         bounds.push((maps, "the limit on mappings (vm.max_map_count)"));
@@ -163,8 +169,9 @@ fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
     known.min_by_key(|(free, _)| *free).unwrap_or((u64::MAX, Bound::Program))
 }
 
-/// Tasks of everyone that can be seen, and of this user. By hand: `procfs` takes ten system calls for
-/// each process on the machine instead of six, and the server does not listen before this is done.
+/// The number of tasks that are visible, and of those of this user. Not with `procfs`, which takes
+/// ten system calls for each process on the machine instead of six: the server does not listen
+/// before this is done.
 fn tasks_now() -> (u64, u64) {
     let me = fs::metadata("/proc/self").map_or(u32::MAX, |me| me.uid());
     let (mut all, mut own) = (0, 0);
@@ -189,18 +196,18 @@ fn threads_of(process: &std::path::Path) -> Option<u64> {
     stat.rsplit(") ").next()?.split(' ').nth(17)?.parse().ok()
 }
 
-/// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or
+/// Whether this process is exempt from the limit on a user's processes, by CAP_SYS_ADMIN or
 /// CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
 fn is_exempt() -> bool {
     has_capability(Capability::CAP_SYS_ADMIN) || has_capability(Capability::CAP_SYS_RESOURCE)
 }
 
-/// What limits the memory that the server may take. Sources: proc_meminfo(5), cgroups(7),
+/// The limits on the memory that the server may use. Sources: proc_meminfo(5), cgroups(7),
 /// getrlimit(2).
 fn memory_limits() -> Vec<Limit> {
-    // Not `procfs::Meminfo`: it makes a hash map, for which the standard library opens /dev/urandom
-    // where getrandom(2) is refused. It would use that descriptor in the children, too, which have it
-    // closed.
+    // Not `procfs::Meminfo`: it creates a hash map, for which the standard library opens
+    // /dev/urandom if getrandom(2) is refused. The children would use that descriptor too, but
+    // there it is closed.
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = info.lines().find_map(|line| {
         let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
@@ -215,7 +222,7 @@ fn memory_limits() -> Vec<Limit> {
             group("memory.max", "memory.current", "inactive_file"),
             "the control group's memory limit (memory.max)",
         ),
-        // Beyond this the kernel slows the group down until it hardly runs.
+        // Above this the kernel slows the group down until it hardly runs.
         (
             Limited::All,
             group("memory.high", "memory.current", "inactive_file"),
@@ -243,7 +250,8 @@ fn memory_limits() -> Vec<Limit> {
         .collect()
 }
 
-/// A snapshot of the state with so many connections, and as many UDP sessions as there may be then.
+/// The size of the largest snapshot with this many connections, and as many UDP sessions as are
+/// possible then.
 pub(super) fn snapshot_bytes_max(connections: usize) -> usize {
     let sessions = connections + connections.min(UDP_SESSIONS_MAX);
     let rooms = forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM;
@@ -255,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_has_now_can_be_counted() {
+    fn tasks_and_memory_of_this_system_can_be_read() {
         let (all, own) = tasks_now();
         assert!(own >= 1 && all >= own, "{own} of {all}");
         assert!(

@@ -1,11 +1,11 @@
 //! Settings that an operator made on a process from outside (`renice`, `chrt`, `taskset`,
-//! `prlimit`, `choom`, a control group) last: its successor gets them.
+//! `prlimit`, `choom`, a control group) are kept when the process dies: its successor applies them.
 //!
-//! The supervisor reads them from the dead process, which has all of them until it is reaped, and
-//! keeps them in the slot. A setting was made from outside if it differs from what the supervisor
-//! gave to that process, and from what it would give to a process now. The successor applies them
-//! right after the fork, while it has one thread. All its threads then have what the first thread
-//! of its predecessor had.
+//! The supervisor reads them from the dead process, which has them until it is reaped, and keeps
+//! them in the slot. A setting was made from outside if it differs both from what the supervisor
+//! gave to that process and from what it would give to a process now. The successor applies them
+//! right after the fork, while it has one thread. All its threads then have the settings of its
+//! predecessor's first thread.
 //!
 //! | setting | how it is read from the dead process |
 //! |---|---|
@@ -17,8 +17,8 @@
 //! | `oom_score_adj` | `/proc/PID/oom_score_adj` |
 //!
 //! Not carried over: a real-time policy, since the supervisor could not kill a process that spins
-//! with a higher priority (`--sched` gives real time); a control group of version 1, which a dead
-//! process no longer has; a control group that was removed.
+//! with a higher priority than its own (`--sched` sets real-time policies); a control group of
+//! version 1, which a dead process no longer has; a control group that was removed.
 //!
 //! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in
 //! a row all of them are dropped, and the log output says so.
@@ -37,8 +37,8 @@ use nix::unistd::Pid;
 use std::fmt;
 use std::io;
 
-/// So many processes in a row may fail under what was set from outside. The first of them is the
-/// one on which it was set.
+/// How many processes in a row may fail with settings from outside. The first of them is the
+/// process on which they were made.
 pub(super) const FAILURES_MAX: u32 = 3;
 
 /// All resource limits, as prlimit(1) describes them.
@@ -61,8 +61,8 @@ const LIMITS: [(Resource, &str); 16] = [
     (Resource::RLIMIT_STACK, "stack size"),
 ];
 
-/// What a process runs under, as far as it can be set from outside. `None` is what is unknown, or
-/// is not to be taken on.
+/// The settings of a process that can be changed from outside. `None`: unknown, or not to be
+/// applied.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Settings {
     nice: Option<i8>,
@@ -74,10 +74,10 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Those of a child, or of this process. A child that has ended still has them until it is
-    /// waited for.
+    /// Reads the settings of a child or of this process. A child that has ended still has them
+    /// until it is reaped.
     ///
-    /// Nothing of this blocks: these are a few system calls, and two files that the kernel writes
+    /// This doesn't block: it takes a few system calls, and reads two files that the kernel writes
     /// from memory.
     pub fn of(pid: Pid) -> Settings {
         Settings {
@@ -90,7 +90,7 @@ impl Settings {
         }
     }
 
-    /// What the supervisor gives to a child if it has these settings itself.
+    /// The settings that the supervisor gives to a child if it has these itself.
     pub fn of_child(
         self,
         slot: Slot,
@@ -107,9 +107,9 @@ impl Settings {
         }
     }
 
-    /// What of these was set from outside: what differs from all that the supervisor may have
-    /// given. `None` if nothing was.
-    pub fn apart_from(self, given: [&Settings; 2]) -> Option<Settings> {
+    /// The settings that were made from outside: those that differ from all that the supervisor may
+    /// have given. `None` if there are none.
+    pub fn differing_from(self, given: [&Settings; 2]) -> Option<Settings> {
         fn apart<T: PartialEq>(had: Option<T>, given: [&Option<T>; 2]) -> Option<T> {
             had.filter(|had| {
                 given.iter().all(|given| given.as_ref().is_some_and(|given| given != had))
@@ -130,88 +130,71 @@ impl Settings {
         (set != Settings::default()).then_some(set)
     }
 
-    /// Whether they may make a process fail that is in order: it can't have what it needs.
-    pub fn may_fail_it(&self) -> bool {
+    /// Whether these settings may make a sound process fail, because they limit its resources.
+    pub fn may_cause_failure(&self) -> bool {
         self.group.is_some() || self.limits.iter().any(Option::is_some)
     }
 
-    /// Whether a control group is among them.
+    /// Whether they contain a control group.
     pub fn has_group(&self) -> bool {
         self.group.is_some()
     }
 
-    /// Takes them on: in the child, before it has a second thread. It serves without what it can't
-    /// have, and says so.
-    pub fn take_on_in_child(&self) {
-        let mut taken_on = self.clone();
-        if let Some(group) = &self.group
-            && let Err(error) = control_groups::join(group)
-        {
-            refused(
-                &format!("control group {group}"),
-                &error,
-                "move it there again, or let the server's user write to cgroup.procs there",
+    /// Applies the settings. Called in the child, before it has a second thread. The child logs
+    /// those that it can't apply, and serves without them.
+    pub fn apply_in_child(&self) {
+        let mut applied = self.clone();
+        try_apply(
+            &mut applied.group,
+            |group| format!("control group {group}"),
+            |group| control_groups::join(group),
+            "move it there again, or let the server's user write to cgroup.procs there",
+        );
+        try_apply(
+            &mut applied.oom_score_adj,
+            |value| format!("oom_score_adj {value}"),
+            |&value| oom::set(value),
+            "set it again (choom), or give the server CAP_SYS_RESOURCE",
+        );
+        // Before the nice value: to leave the idle policy, a process may need the right to its
+        // present nice value.
+        if let Some(policy) = applied.policy.take_if(|policy| policy.is_real_time()) {
+            let name = policy.name();
+            log::warn!(
+                "policy {name}, which was set from outside on its predecessor, is not applied; \
+                 --sched {name} gives real time"
             );
-            taken_on.group = None;
         }
-        if let Some(value) = self.oom_score_adj
-            && let Err(error) = oom::set(value)
-        {
-            refused(
-                &format!("oom_score_adj {value}"),
-                &error,
-                "set it again (choom), or give the server CAP_SYS_RESOURCE",
+        try_apply(
+            &mut applied.policy,
+            |policy| format!("policy {}", policy.name()),
+            |&policy| Ok(set_policy(policy, 0)?),
+            "set it again (chrt), or give the server CAP_SYS_NICE",
+        );
+        try_apply(
+            &mut applied.nice,
+            |nice| format!("nice {nice}"),
+            |&nice| Ok(set_nice(nice)?),
+            "set it again (renice), or give the server CAP_SYS_NICE or a limit on nice (ulimit -e)",
+        );
+        try_apply(
+            &mut applied.cpus,
+            |cpus| format!("CPUs {}", Cpus(cpus)),
+            |cpus| Ok(sched_setaffinity(THIS_THREAD, cpus)?),
+            "set them again (taskset)",
+        );
+        // Last, since the other steps might fail with lower limits.
+        for (limit, (resource, name)) in applied.limits.iter_mut().zip(LIMITS) {
+            try_apply(
+                limit,
+                |&limit| format!("limit on {name} {}", Limit(limit)),
+                |&limit| Ok(set_limit(resource, limit)?),
+                "set it again (prlimit), or give the server CAP_SYS_RESOURCE",
             );
-            taken_on.oom_score_adj = None;
         }
-        // Before the nice value: what isn't idle any more may need the right to the nice value that
-        // it has.
-        match self.policy {
-            Some(policy) if policy.is_real_time() => {
-                let name = policy.name();
-                log::warn!(
-                    "policy {name}, which was set from outside on its predecessor, is not applied; --sched {name} gives real time"
-                );
-                taken_on.policy = None;
-            }
-            Some(policy) => {
-                if let Err(errno) = set_policy(policy, 0) {
-                    refused(
-                        &format!("policy {}", policy.name()),
-                        &errno.into(),
-                        "set it again (chrt), or give the server CAP_SYS_NICE",
-                    );
-                    taken_on.policy = None;
-                }
-            }
-            None => {}
-        }
-        if let Some(nice) = self.nice
-            && let Err(errno) = set_nice(nice)
-        {
-            let remedy = "set it again (renice), or give the server CAP_SYS_NICE or a limit on nice (ulimit -e)";
-            refused(&format!("nice {nice}"), &errno.into(), remedy);
-            taken_on.nice = None;
-        }
-        if let Some(cpus) = &self.cpus
-            && let Err(errno) = sched_setaffinity(THIS_THREAD, cpus)
-        {
-            refused(&format!("CPUs {}", Cpus(cpus)), &errno.into(), "set them again (taskset)");
-            taken_on.cpus = None;
-        }
-        // Last: with less of everything else the above might fail.
-        for (index, (resource, name)) in LIMITS.into_iter().enumerate() {
-            if let Some(limit) = self.limits[index]
-                && let Err(errno) = set_limit(resource, limit)
-            {
-                let remedy = "set it again (prlimit), or give the server CAP_SYS_RESOURCE";
-                refused(&format!("limit on {name} {}", Limit(limit)), &errno.into(), remedy);
-                taken_on.limits[index] = None;
-            }
-        }
-        if taken_on != Settings::default() {
+        if applied != Settings::default() {
             log::info!(
-                "has the settings that were made from outside on its predecessor: {taken_on}"
+                "has the settings that were made from outside on its predecessor: {applied}"
             );
         }
     }
@@ -266,14 +249,26 @@ impl fmt::Display for Limit {
     }
 }
 
-fn refused(what: &str, error: &io::Error, remedy: &str) {
-    log::warn!(
-        "cannot apply {what}, which was set from outside on its predecessor: {error}; {remedy}"
-    );
+/// Applies a setting, if there is one. If that fails, logs why, with the remedy, and unsets it.
+fn try_apply<T>(
+    setting: &mut Option<T>,
+    name: impl Fn(&T) -> String,
+    apply: impl Fn(&T) -> io::Result<()>,
+    remedy: &str,
+) {
+    if let Some(value) = setting
+        && let Err(error) = apply(value)
+    {
+        log::warn!(
+            "cannot apply {}, which was set from outside on its predecessor: {error}; {remedy}",
+            name(value)
+        );
+        *setting = None;
+    }
 }
 
-/// Sets a limit of this process. If the hard limit can't be raised so far, the soft one is set as
-/// near as may be, and the error is returned all the same.
+/// Sets a resource limit of this process. If the hard limit can't be raised that far, raises the
+/// soft limit as far as possible, and still returns the error.
 fn set_limit(resource: Resource, (soft, hard): SoftAndHard) -> nix::Result<()> {
     setrlimit(resource, soft, hard).inspect_err(|&errno| {
         if errno == Errno::EPERM
@@ -314,27 +309,28 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_what_was_given_then_and_would_be_given_now_was_set_from_outside() {
+    fn settings_are_from_outside_if_the_supervisor_gave_others_then_and_would_now() {
         let given = some();
-        assert_eq!(given.clone().apart_from([&given, &given]), None);
+        assert_eq!(given.clone().differing_from([&given, &given]), None);
         let mut had = Settings { nice: Some(7), cpus: Some(cpus(&[1])), ..some() };
         had.limits[limit_on(Resource::RLIMIT_NOFILE)] = Some((5, 20));
-        let set = had.clone().apart_from([&given, &given]).unwrap();
+        let set = had.clone().differing_from([&given, &given]).unwrap();
         assert_eq!(set.to_string(), "nice 7; CPUs 1; limit on open files 5:20");
-        assert!(set.may_fail_it());
-        // The supervisor itself was given another nice value meanwhile: then or now it gave what
-        // the process had.
+        assert!(set.may_cause_failure());
+        // The supervisor's own nice value was changed meanwhile. The process had a value that the
+        // supervisor gave then, or would give now.
         let now = Settings { nice: Some(7), ..some() };
-        assert_eq!(had.clone().apart_from([&given, &now]).unwrap().nice, None);
-        assert_eq!(had.clone().apart_from([&now, &given]).unwrap().nice, None);
-        // What is unknown can't be compared.
-        assert_eq!(had.apart_from([&given, &Settings::default()]), None);
-        let only_nice = Settings { nice: Some(7), ..some() }.apart_from([&given, &given]).unwrap();
-        assert!(!only_nice.may_fail_it());
+        assert_eq!(had.clone().differing_from([&given, &now]).unwrap().nice, None);
+        assert_eq!(had.clone().differing_from([&now, &given]).unwrap().nice, None);
+        // Unknown settings can't be compared.
+        assert_eq!(had.differing_from([&given, &Settings::default()]), None);
+        let only_nice =
+            Settings { nice: Some(7), ..some() }.differing_from([&given, &given]).unwrap();
+        assert!(!only_nice.may_cause_failure());
     }
 
     #[test]
-    fn settings_are_worded_as_the_tools_take_them() {
+    fn settings_are_formatted_as_the_tools_accept_them() {
         let mut limits = [None; LIMITS.len()];
         limits[limit_on(Resource::RLIMIT_AS)] = Some((1 << 30, RLIM_INFINITY));
         limits[limit_on(Resource::RLIMIT_CORE)] = Some((RLIM_INFINITY, RLIM_INFINITY));
@@ -345,10 +341,10 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_has_ended_has_all_of_it_until_it_is_waited_for() {
+    fn a_child_that_has_ended_keeps_its_settings_until_it_is_reaped() {
         let mut child = Command::new("nice").args(["-n", "3", "sleep", "1000"]).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
-        // It is nicer when it becomes another program.
+        // The child has its nice value once it executes sleep.
         while std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
             std::thread::yield_now();
         }
@@ -359,9 +355,9 @@ mod tests {
             Ok(WaitStatus::Signaled(..))
         ));
         assert_eq!(Settings::of(pid), alive);
-        // Only that is looked at: other tests set limits of this process.
+        // Only the nice value is checked, since other tests set limits of this process.
         let own = Settings::of(Pid::this());
-        let set = alive.apart_from([&own, &own]).unwrap();
+        let set = alive.differing_from([&own, &own]).unwrap();
         assert_eq!(set.nice, own.nice.map(|nice| (nice + 3).min(19)));
         child.wait().unwrap();
         assert_eq!(Settings::of(pid), Settings::default());

@@ -1,5 +1,5 @@
-//! The supervisor's duplicates of the clients' sockets, by cell. While it holds a duplicate, the
-//! death of a worker does not close the connection.
+//! The supervisor's duplicates of the clients' sockets, by cell. While the supervisor holds a
+//! duplicate, a worker's death does not close the connection.
 
 use forkchat_common::by_cell::ByCell;
 use forkchat_common::endpoint::Origin;
@@ -11,14 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug)]
 pub(super) struct Connection {
     pub socket: OwnedFd,
-    /// Where it comes from.
+    /// The client's address, and the listener that accepted it.
     pub origin: Origin,
     /// The worker that serves it.
     pub slot: Slot,
 }
 
 impl Connection {
-    /// A new one, to be given to the worker in `slot`.
+    /// A new connection, for the worker in `slot`.
     pub fn new(socket: OwnedFd, origin: Origin, slot: Slot) -> Connection {
         Connection { socket, origin, slot }
     }
@@ -29,18 +29,18 @@ impl Connection {
 pub(super) struct Connections {
     table: ByCell<Connection>,
     max: usize,
-    /// Cells that were ever given.
+    /// How many cells have been used so far.
     cells: usize,
-    /// Cells of those that are free. The lowest is given first, so that every table
-    /// by cell stays small.
+    /// Used cells that are free again. The lowest is assigned first, so that every table by cell
+    /// stays small.
     free: BTreeSet<usize>,
     serial: u64,
-    /// How many each worker has, by slot.
+    /// The number of connections of each worker, by slot.
     counts: Vec<usize>,
 }
 
 impl Connections {
-    /// None yet, and never more than `max`, for the workers in so many slots.
+    /// An empty table for at most `max` connections and this many slots.
     pub fn new(max: usize, slots: usize) -> Connections {
         Connections {
             table: ByCell::default(),
@@ -52,7 +52,7 @@ impl Connections {
         }
     }
 
-    /// Gives a connection a session and a cell. `None` if there is no cell left.
+    /// Assigns a session and a cell to a connection. `None` if no cell is free.
     pub fn insert(&mut self, connection: Connection) -> Option<SessionId> {
         let cell = match self.free.pop_first() {
             Some(cell) => cell,
@@ -69,7 +69,8 @@ impl Connections {
         Some(session)
     }
 
-    /// A session is over: closes its socket and frees its cell.
+    /// Removes the connection of a session that has ended, and frees its cell. The socket closes
+    /// when the returned connection is dropped.
     pub fn remove(&mut self, session: SessionId) -> Option<Connection> {
         let connection = self.table.take(session)?;
         self.free.insert(session.cell());
@@ -77,18 +78,19 @@ impl Connections {
         Some(connection)
     }
 
-    /// The socket of a session that isn't over.
+    /// The socket of a session; `None` if the session has ended.
     pub fn socket(&self, session: SessionId) -> Option<BorrowedFd<'_>> {
         self.table.get(session).map(|connection| connection.socket.as_fd())
     }
 
-    /// What the worker in `slot` serves or is to serve: what a successor takes over.
+    /// The connections of the worker in `slot`, including those that were not sent to it yet. A
+    /// successor takes over all of them.
     pub fn of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, Origin, BorrowedFd<'_>)> {
         let of_slot = self.table.iter().filter(move |(_, connection)| connection.slot == slot);
         of_slot.map(|(session, connection)| (session, connection.origin, connection.socket.as_fd()))
     }
 
-    /// How many connections a worker serves.
+    /// How many connections the worker in `slot` has.
     pub fn count(&self, slot: Slot) -> usize {
         self.counts[slot.index()]
     }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_cell_is_given_first_and_never_to_two() {
+    fn the_lowest_free_cell_is_assigned_first_and_never_twice() {
         let mut connections = Connections::new(2, 2);
         let first = connections.insert(connection(0)).unwrap();
         let second = connections.insert(connection(1)).unwrap();
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_is_given_what_its_predecessor_had_and_nothing_else() {
+    fn a_successor_gets_the_connections_of_its_predecessor_and_no_others() {
         let mut connections = Connections::new(9, 2);
         let [one, others, two] =
             [0, 1, 0].map(|slot| connections.insert(connection(slot)).unwrap());

@@ -1,5 +1,5 @@
-//! Control groups: which one a process is in, moving to one, and what its limits leave. Source:
-//! cgroups(7).
+//! Control groups: finding the group of a process, moving to one, and how much its limits leave.
+//! Source: cgroups(7).
 
 use nix::unistd::Pid;
 use procfs::ProcResult;
@@ -8,14 +8,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the file systems of control groups are mounted: version 2 itself, and each controller of
-/// version 1 in a directory of its name.
+/// Where the control group file systems are mounted: version 2 here, and each controller of version
+/// 1 in a directory of its name.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The control group of version 2 that a process is in, or was in when it ended; `None` if that was
-/// removed or can't be read.
+/// The control group (version 2) of a process, also of one that has ended but was not reaped.
+/// `None` if the group was removed or can't be read.
 pub(super) fn group_of(pid: Pid) -> Option<String> {
-    // Read at each fork and each death, so only the one line is parsed.
+    // This runs at each fork and each death, so only one line is parsed.
     group_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?).map(str::to_owned)
 }
 
@@ -24,7 +24,7 @@ fn group_in(membership: &str) -> Option<&str> {
     (!group.ends_with(" (deleted)")).then_some(group)
 }
 
-/// Moves this process to a control group of version 2.
+/// Moves this process to a control group (version 2).
 pub(super) fn join(group: &str) -> io::Result<()> {
     let mounts = Process::myself().and_then(|me| me.mountinfo()).map_err(io::Error::other)?;
     let directory = directory_of(group, &mounts).ok_or_else(|| {
@@ -33,21 +33,21 @@ pub(super) fn join(group: &str) -> io::Result<()> {
             "no control group file system (version 2) is mounted here that has it",
         )
     })?;
-    // 0 is the process that writes.
+    // 0 stands for the process that writes.
     fs::write(directory.join("cgroup.procs"), "0")
 }
 
-/// Where a control group of version 2 is in the file system.
+/// The directory of a control group (version 2).
 fn directory_of(group: &str, mounts: &MountInfos) -> Option<PathBuf> {
     mounts.iter().filter(|mount| mount.fs_type == "cgroup2").find_map(|mount| {
         Some(mount.mount_point.join(Path::new(group).strip_prefix(&mount.root).ok()?))
     })
 }
 
-/// How much this process's control group and those around it have left, of version 2 or of a
-/// controller of version 1; `None` without a limit. `max` and `current` name the files with the limit
-/// and with the use. `reclaimable` names the part of the use in the controller's statistics that the
-/// kernel takes back at once: it holds files that were read.
+/// How much the limits of this process's control group and its ancestors leave, in version 2 or in
+/// a controller of version 1; `None` without a limit. `max` and `current` name the files with the
+/// limit and the use. `reclaimable` names the entry in the controller's statistics for the part of
+/// the use that the kernel can reclaim at once: cached files.
 pub(super) fn room(
     controller: &str,
     max: &str,
@@ -55,7 +55,7 @@ pub(super) fn room(
     reclaimable: Option<&str>,
 ) -> Option<u64> {
     let left = |group: &Path| {
-        // "max", or no such file, is no limit.
+        // The word "max", or a missing file, means no limit.
         let (max, current) = (number(&group.join(max))?, number(&group.join(current))?);
         let statistics =
             fs::read_to_string(group.join(format!("{controller}.stat"))).unwrap_or_default();
@@ -67,7 +67,7 @@ pub(super) fn room(
     groups_around_me(controller).ok()?.iter().filter_map(|group| left(group)).min()
 }
 
-/// This process's control groups, and those around each: of version 2, and of a controller of
+/// This process's control groups with their ancestors: of version 2, and of this controller of
 /// version 1.
 fn groups_around_me(controller: &str) -> ProcResult<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -109,7 +109,7 @@ mod tests {
                       31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                       41 30 0:37 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
         assert_eq!(directory_of("/a/b", mounts), Some(PathBuf::from("/sys/fs/cgroup/unified/a/b")));
-        // Of a container only its own part is mounted.
+        // In a container only its own part is mounted.
         let part = "41 30 0:37 /docker/7 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
         assert_eq!(
             (directory_of("/docker/7/x", part), directory_of("/x", part)),

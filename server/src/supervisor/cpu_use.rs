@@ -1,24 +1,24 @@
-//! What a child does with the CPU, as the kernel reports it: how long its threads ran and waited,
-//! and whether it is stopped. Sources: proc_pid_schedstat(5); proc_pid_stat(5), `state`.
+//! How a child uses the CPU, as the kernel reports it: how long its threads ran and waited, and
+//! whether it is stopped. Sources: proc_pid_schedstat(5); proc_pid_stat(5), `state`.
 
 use nix::unistd::Pid;
 use procfs::ProcResult;
 use procfs::process::Process;
 use std::time::Duration;
 
-/// What all threads of a process together have used of the CPU.
+/// The CPU use of all threads of a process together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CpuUse {
-    /// How long they ran.
+    /// How long they ran in total.
     pub ran: Duration,
-    /// How long they could have run, and others did; without the time that they do so now.
+    /// How long they were runnable while other threads ran, without the current wait.
     pub waited: Duration,
-    /// Whether one of them could run now.
+    /// Whether one of them is running or runnable now.
     pub is_runnable: bool,
 }
 
 impl CpuUse {
-    /// What a process has used.
+    /// Reads the CPU use of a process.
     ///
     /// # Errors
     /// If the kernel does not report it for each thread.
@@ -37,7 +37,7 @@ impl CpuUse {
     }
 }
 
-/// Whether a process stands still after a SIGSTOP.
+/// Whether a process is stopped (SIGSTOP).
 pub(super) fn is_stopped(pid: Pid) -> bool {
     Process::new(pid.as_raw())
         .and_then(|process| process.stat())

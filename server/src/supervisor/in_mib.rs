@@ -1,11 +1,11 @@
-//! Numbers of bytes in words.
+//! Formatting a number of bytes.
 
 use std::fmt;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// A number of bytes in words.
+/// A number of bytes, shown in whole KiB or MiB.
 pub(super) struct InMib(pub u64);
 
 impl fmt::Display for InMib {

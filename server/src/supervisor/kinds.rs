@@ -1,11 +1,11 @@
-//! The kinds of processes, a row each: all that differs from kind to kind. The files that fork, reap
-//! and schedule processes read the rows.
+//! The kinds of processes, a row each, with all that differs between them. The files that fork,
+//! reap and schedule processes read these rows.
 //!
 //! | slot | process |
 //! |---|---|
 //! | 0 | the journal |
-//! | 1 to `--workers` | the workers that are always there |
-//! | the others | a worker for each connection, in a model that forks its workers |
+//! | 1 to `--workers` | the permanent workers |
+//! | the others | a worker for each connection, in a model that forks one per connection |
 //!
 //! Users see a worker's number, which is its slot's index minus one ([`Slot::worker_number`]). The
 //! log process has no slot, since it does not read the log, and no row: see `log_process`.
@@ -29,8 +29,9 @@ pub(super) static JOURNAL: Kind = Kind {
     run: run_journal,
     serves_clients: false,
     oom_score_above: 100,
-    // A worker stands in for it. Each try is a moment without snapshots.
-    gives_up: Some(GivesUp { crashes: 8, pause: Duration::from_secs(5) }),
+    // A worker stands in for the journal then. During each attempt to restart it no snapshots are
+    // made.
+    crash_loop: Some(CrashLoop { crashes: 8, pause: Duration::from_secs(5) }),
     ends: Ends::WithTheServer,
     while_missing: "new lines wait in the ring until it is back, as long as there is room",
     kept: lines_missing,
@@ -42,7 +43,7 @@ pub(super) static WORKER: Kind = Kind {
     run: run_worker,
     serves_clients: true,
     oom_score_above: 300,
-    gives_up: None,
+    crash_loop: None,
     ends: Ends::Never,
     while_missing: "its clients wait, and may be disconnected",
     kept: connections_kept,
@@ -52,83 +53,83 @@ pub(super) static WORKER: Kind = Kind {
 pub(super) static OWN_WORKER: Kind =
     Kind { slots: |slots| slots.own_workers, ends: Ends::WithItsConnection, ..WORKER };
 
-/// The exit code of a process that has ended as it should.
+/// The exit code of a process that has finished its work.
 pub(super) const FINISHED: i32 = 0;
 const _: () = assert!(worker::FINISHED == FINISHED && journal::FINISHED == FINISHED);
 
-/// Processes of connections that are over which may be just ending while others come: one for so
-/// many connections, and at most.
+/// Extra slots for workers whose connection has ended but which still run while new connections
+/// come: one for this many connections, and at most `ENDING_MAX`.
 const ENDING_SHARE: usize = 8;
 const ENDING_MAX: usize = 64;
 
 /// A kind of process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind {
-    /// What `ps` and the log output call it; a worker's number follows.
+    /// Its name in `ps` and in the log output; a worker's number follows.
     name: &'static str,
-    /// How many slots it has.
+    /// How many slots this kind has.
     slots: fn(&Slots) -> usize,
-    /// The main function of its process, which returns the exit code. It has a [`Start`] if it serves
-    /// clients.
+    /// The main function of the process. It returns the exit code. The process has a [`Start`] if
+    /// it serves clients.
     pub run: fn(&Work, Slot, Option<Start>) -> i32,
-    /// It answers clients: the supervisor hands it connections, it may stand in for the journal,
-    /// and it has real time and a CPU of its own if the operator wants that (`--sched`, `--pin`).
+    /// Whether it serves clients. If so, the supervisor passes connections to it, it may stand in
+    /// for the journal, and `--sched` and `--pin` apply to it.
     pub serves_clients: bool,
-    /// How far its `oom_score_adj` is above the one that the server was started with.
+    /// How far its `oom_score_adj` is above the value that the server was started with.
     pub oom_score_above: i32,
-    /// When the others go on without it although it can be started again; `None` for never.
-    pub gives_up: Option<GivesUp>,
-    /// When it ends by itself and as it should, with [`FINISHED`]. After every other death it is
-    /// started again.
+    /// When the other processes continue without it because it keeps crashing; `None` for never.
+    pub crash_loop: Option<CrashLoop>,
+    /// When it ends by itself, with [`FINISHED`]. After any other end it is restarted.
     pub ends: Ends,
-    /// What its absence means for the clients: words for the operator.
+    /// What its absence means for the clients, for the log output.
     pub while_missing: &'static str,
-    /// What a restart has kept or lost: words for the operator, after the new pid.
+    /// What a restart has kept or lost, for the log output after the new pid.
     pub kept: fn(&Restart) -> String,
 }
 
-/// A process that crashes again and again.
+/// How to treat a process that crashes again and again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GivesUp {
-    /// After so many crashes in a row the others no longer wait for it, until it recovers,
+pub(super) struct CrashLoop {
+    /// After this many crashes in a row the other processes no longer wait for it, until it
+    /// recovers.
     pub crashes: u32,
-    /// and each successor is started after this.
+    /// The pause before each further restart.
     pub pause: Duration,
 }
 
 /// When a process ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// Never: it is always there.
+    /// Never: the process is permanent.
     Never,
-    /// When its connection is over. Then its slot is free.
+    /// When its connection has ended. Its slot is free then.
     WithItsConnection,
-    /// When the server stops and it has done its part.
+    /// When the server stops and the process has finished its work.
     WithTheServer,
 }
 
 /// What the operator wants to know about a restart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Restart {
-    /// The connections that the process has.
+    /// How many connections the process serves.
     pub connections: usize,
-    /// Lines of this run that the history does not have, so far.
+    /// How many lines of this run the history lacks so far.
     pub skipped: u64,
-    /// The others went on without it.
-    pub was_given_up: bool,
+    /// Whether the other processes had continued without it.
+    pub was_abandoned: bool,
 }
 
 /// How many slots there are for workers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots {
-    /// For those that are always there.
+    /// For permanent workers.
     pub workers: u16,
-    /// For those of one connection, at most.
+    /// For workers with a connection of their own, at most.
     pub own_workers: usize,
 }
 
 impl Slots {
-    /// For so many workers that are always there, and at most so many connections.
+    /// The slots for this many permanent workers and at most this many connections.
     pub fn new(model: &Model, workers: u16, connections_max: usize) -> Slots {
         let ending = (connections_max / ENDING_SHARE + 1).min(ENDING_MAX);
         let own_workers =
@@ -136,12 +137,12 @@ impl Slots {
         Slots { workers, own_workers }
     }
 
-    /// How many slots all kinds have together.
+    /// The number of slots of all kinds together.
     pub fn count(&self) -> usize {
         KINDS.iter().map(|kind| (kind.slots)(self)).sum()
     }
 
-    /// The slots in which a process is always there, in order, and its kind.
+    /// The slots of permanent processes, in order, each with its kind.
     pub fn always(&self) -> impl Iterator<Item = (Slot, &'static Kind)> {
         let always = KINDS.iter().filter(|kind| kind.ends != Ends::WithItsConnection);
         let kinds = always.flat_map(|&kind| repeat_n(kind, (kind.slots)(self)));
@@ -150,7 +151,7 @@ impl Slots {
 }
 
 impl Kind {
-    /// What the process in a slot of this kind is called: `worker 3`, `journal`.
+    /// The name of the process in a slot of this kind: `worker 3`, `journal`.
     pub fn name(&self, slot: Slot) -> String {
         if self.serves_clients {
             format!("{} {}", self.name, slot.worker_number())
@@ -160,16 +161,16 @@ impl Kind {
     }
 }
 
-/// What the children work with. It is made before the first fork, and never changes.
+/// The data that children work with. It is created before the first fork and never changes.
 #[derive(Debug)]
 pub(super) struct Work {
     pub segment: &'static Segment,
     pub model: &'static Model,
     pub serving: ServingConfig,
-    /// Bytes that the outboxes of a worker of one connection may take together.
+    /// Bytes that the outboxes of a worker with a connection of its own may take together.
     pub own_outboxes: usize,
     pub journal: JournalConfig,
-    /// Of the worker that stands in for the journal.
+    /// The post of the worker that stands in for the journal.
     pub post: Post,
 }
 
@@ -195,7 +196,7 @@ fn connections_kept(restart: &Restart) -> String {
 fn lines_missing(restart: &Restart) -> String {
     let missing =
         || format!("; {} missing from the history so far", count(restart.skipped as usize, "line"));
-    restart.was_given_up.then(missing).unwrap_or_default()
+    restart.was_abandoned.then(missing).unwrap_or_default()
 }
 
 #[cfg(test)]

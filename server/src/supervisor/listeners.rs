@@ -1,76 +1,73 @@
-//! The sockets that the server listens on, and accepting.
+//! The sockets that the server listens on.
 //!
-//! Only the supervisor accepts: with a listener in each worker, a worker's death would reset the
-//! connections that wait in its queue.
+//! Only the supervisor accepts connections. If each worker had a listener of its own, its death
+//! would reset the connections that wait in its queue.
 
-use super::connections::Connection;
-use super::{LISTENER, StartError, Supervisor, readable};
-use crate::admission::{OPENINGS_PER_SECOND, cause};
-use crate::channel::ToWorker;
-use crate::models::Placement;
+use super::{LISTENER, StartError, readable};
 use crate::options::{Listen, Options};
-use crate::sys::socket::{report_local_address, send_at_once};
+use crate::sys::socket::report_local_address;
 use forkchat_common::address::AddressBlock;
-use forkchat_common::endpoint::{Listener, Origin, plain};
-use forkchat_common::event::Rejection;
+use forkchat_common::endpoint::{Listener, Origin};
 use forkchat_common::protocol;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
+/// Connections that may wait in the kernel's queue. The kernel caps this at net.core.somaxconn.
 const BACKLOG: i32 = 4_096;
-/// Connections that are accepted in one turn: the children are looked after in between.
-const ACCEPTS_PER_TURN: usize = 64;
-/// How long nothing is accepted when the system has no descriptors or memory left.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long accepting pauses when the system has no descriptors or memory left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// An address that goes on opening connections too fast is logged again after this.
-const REPORT_AGAIN: Duration = Duration::from_secs(600);
-/// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It
-/// doubles the number, to count its own structures. A set size keeps it from growing the buffers by
-/// itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would
-/// hold all of that.
+/// The size of each of a TCP connection's two kernel buffers, in bytes. The kernel doubles it, to
+/// count its own structures. With a fixed size the kernel doesn't grow the buffers by itself, to 4
+/// MiB and more. A client that never reads, or that sends more than the server may read yet, would
+/// fill all of that.
 const TCP_BUFFER_BYTES: usize = 64 * 1024;
-/// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
+/// The same for the UDP socket. It is larger, since a room's lines for all its UDP members are sent
+/// in one turn.
 const UDP_BUFFER_BYTES: usize = 512 * 1024;
-/// What the kernel takes beyond that, since there was still room: a packet of the largest size that
-/// it makes (45 KB were measured).
+/// What a buffer may hold beyond its size: the kernel still accepts a packet while any room is
+/// left. This is a packet of the largest size that the kernel makes (45 KB were measured).
 const LAST_PACKET_BYTES: u64 = 64 * 1024;
-/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it
-/// was asked for, and a last packet.
+/// The most bytes that the kernel holds for a connection: in each direction twice the buffer size,
+/// and a last packet.
 pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 /// The same for the UDP socket.
 pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
-/// A port that was just used may be held for a moment by processes that die with a server that was
-/// killed.
-const PORT_FREE: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// Free ports that are tried for a name whose addresses are to have one port.
+/// How long to wait for a port that is in use. The processes of a server that was just killed may
+/// still hold it.
+const PORT_WAIT: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How many free ports are tried for a name whose addresses must all have the same port.
 const FREE_PORTS_TRIED: usize = 16;
 
 /// The listening sockets.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    tcp: Vec<Socket>,
+    pub tcp: Vec<Socket>,
     udp: Option<Socket>,
-    /// A descriptor to give up when there is no other left, so that one who comes can be told.
-    reserve: Option<File>,
+    /// A descriptor that is closed when no other is left, so that a connection can still be
+    /// accepted and rejected with a reason.
+    pub reserve: Option<File>,
     pause_end: Option<Instant>,
-    /// The operator knows that nobody can be accepted; until one is.
-    is_trouble_told: bool,
-    /// The same of those who can't have a process of their own.
-    is_fork_trouble_told: bool,
+    /// Whether it was already logged that accepting fails. Reset by the next success.
+    pub is_accept_failure_logged: bool,
+    /// Whether it was already logged that no worker can be forked for a connection.
+    pub is_fork_failure_logged: bool,
     /// The address that was logged last for opening connections too fast, and when.
-    too_fast: Option<(AddressBlock, Instant)>,
+    pub too_fast: Option<(AddressBlock, Instant)>,
 }
 
 impl Listeners {
-    /// Binds what the options say.
+    /// Binds the addresses that the options name.
+    ///
+    /// # Errors
+    /// If no address is left to listen on, an address can't be bound, or the options contradict
+    /// each other.
     pub fn bind(options: &Options) -> Result<Listeners, StartError> {
         let (tcp, udp) = (addresses("tcp", &options.tcp)?, addresses("udp", &options.udp)?);
         if tcp.is_empty() && udp.is_empty() {
@@ -85,20 +82,20 @@ impl Listeners {
         Ok(Listeners {
             tcp: bind_all(&tcp, "tcp", usize::MAX, tcp_socket)?,
             udp: bind_all(&udp, "udp", 1, udp_socket)?.pop(),
-            reserve: reserve(),
+            reserve: open_reserve(),
             pause_end: None,
-            is_trouble_told: false,
-            is_fork_trouble_told: false,
+            is_accept_failure_logged: false,
+            is_fork_failure_logged: false,
             too_fast: None,
         })
     }
 
-    /// Has `epoll` tell of new connections.
+    /// Adds the TCP listeners to `epoll`.
     pub fn watch(&self, epoll: &Epoll) -> nix::Result<()> {
         self.tcp.iter().try_for_each(|tcp| epoll.add(tcp, readable(LISTENER)))
     }
 
-    /// Transport and address of each.
+    /// The transport and local address of each socket.
     pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let listening =
             self.tcp.iter().map(|tcp| ("tcp", tcp)).chain(self.udp.iter().map(|udp| ("udp", udp)));
@@ -107,38 +104,38 @@ impl Listeners {
         })
     }
 
-    /// A duplicate of the UDP socket, for the worker that keeps the UDP sessions.
+    /// A duplicate of the UDP socket, for the worker that has the UDP sessions.
     pub fn udp(&self) -> io::Result<Option<OwnedFd>> {
         self.udp.as_ref().map(|udp| udp.try_clone().map(OwnedFd::from)).transpose()
     }
 
-    /// Nobody comes in any more.
+    /// Closes the TCP listeners: no more connections are accepted.
     pub fn close(&mut self) {
         (self.tcp, self.pause_end) = (Vec::new(), None);
     }
 
-    /// When accepting goes on, if it pauses.
+    /// When accepting resumes, if it pauses.
     pub fn pause_end(&self) -> Option<Instant> {
         self.pause_end
     }
 
-    /// What the listener at this place among those for TCP is called in records.
-    fn tcp_listener(&self, index: usize) -> Listener {
+    /// The TCP listener with this index, as records name it.
+    pub fn tcp_listener(&self, index: usize) -> Listener {
         Listener { number: index as u16, protocol: protocol::Protocol::Line }
     }
 
-    /// The same for the UDP socket: its number comes after those.
+    /// The UDP listener, as records name it. Its number follows those of the TCP listeners.
     pub fn udp_listener(&self) -> Listener {
         self.tcp_listener(self.tcp.len())
     }
 
-    /// Whether accepting pauses, and is to be tried again.
+    /// Whether a pause in accepting has ended.
     pub fn is_pause_over(&self) -> bool {
         self.pause_end.is_some_and(|end| end <= Instant::now())
     }
 
-    /// Closes the reserved descriptor, and accepts one of the connections that wait.
-    fn accept_with_reserve(&mut self) -> Option<(Socket, Origin)> {
+    /// Closes the reserved descriptor, and accepts one of the waiting connections in its place.
+    pub fn accept_with_reserve(&mut self) -> Option<(Socket, Origin)> {
         self.reserve = None;
         let accept = |(index, tcp): (usize, &Socket)| Some((index, tcp.accept().ok()?));
         let (index, (socket, from)) = self.tcp.iter().enumerate().find_map(accept)?;
@@ -146,17 +143,17 @@ impl Listeners {
         Some((socket, Origin { peer, listener: self.tcp_listener(index) }))
     }
 
-    /// Stops listening for a moment: the connections that wait would wake us again and again for
-    /// nothing.
-    fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
-        if !std::mem::replace(&mut self.is_trouble_told, true) {
+    /// Pauses accepting. Otherwise the waiting connections would wake the supervisor again and
+    /// again for nothing.
+    pub fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
+        if !std::mem::replace(&mut self.is_accept_failure_logged, true) {
             log::warn!("cannot accept connections: {why}; open connections are not affected");
         }
-        self.pause_end = Some(Instant::now() + PAUSE);
+        self.pause_end = Some(Instant::now() + ACCEPT_PAUSE);
         self.watch_for(epoll, EpollFlags::empty());
     }
 
-    fn resume(&mut self, epoll: &Epoll) {
+    pub fn resume(&mut self, epoll: &Epoll) {
         if self.pause_end.take().is_some() {
             self.watch_for(epoll, EpollFlags::EPOLLIN);
         }
@@ -164,162 +161,14 @@ impl Listeners {
 
     fn watch_for(&self, epoll: &Epoll, events: EpollFlags) {
         for tcp in &self.tcp {
-            // It was added when the server started.
+            // Can't fail: the listener was added at the start.
             let _ = epoll.modify(tcp, &mut EpollEvent::new(events, LISTENER));
         }
     }
 }
 
-impl Supervisor {
-    /// Accepts those who wait, and passes each to a worker or turns it away.
-    pub(super) fn accept(&mut self) {
-        self.listeners.resume(&self.epoll);
-        for index in 0..self.listeners.tcp.len() {
-            if !self.accept_at(index) {
-                return;
-            }
-        }
-    }
-
-    /// The same at one address. False if accepting pauses.
-    fn accept_at(&mut self, index: usize) -> bool {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(tcp) = self.listeners.tcp.get(index) else { return false };
-            match tcp.accept() {
-                Ok((socket, address)) => {
-                    self.listeners.is_trouble_told = false;
-                    match address.as_socket() {
-                        Some(peer) => {
-                            let listener = self.listeners.tcp_listener(index);
-                            self.admit(socket, Origin { peer: plain(peer), listener });
-                        }
-                        None => log::error!("closed a connection that has no address"),
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
-                    Some(libc::EMFILE | libc::ENFILE) => {
-                        self.accept_without_descriptors();
-                        return false;
-                    }
-                    _ => {
-                        self.listeners.pause(&self.epoll, &error);
-                        return false;
-                    }
-                },
-            }
-        }
-        true
-    }
-
-    fn admit(&mut self, socket: Socket, origin: Origin) {
-        let peer = origin.peer;
-        match self.admission.admit(peer.ip(), self.segment.clock.uptime()) {
-            Ok(()) => self.assign(socket, origin),
-            Err(refused) => {
-                if refused == Rejection::TooFast {
-                    self.report_too_fast(peer.ip());
-                }
-                self.reject(socket, origin, refused);
-            }
-        }
-    }
-
-    /// Logs an address that opens connections too fast, once in a while and once for each.
-    fn report_too_fast(&mut self, from: IpAddr) {
-        let (address, now) = (AddressBlock::of(from), Instant::now());
-        if self
-            .listeners
-            .too_fast
-            .is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN)
-        {
-            log::warn!(
-                "address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected"
-            );
-            self.listeners.too_fast = Some((address, now));
-        }
-    }
-
-    fn assign(&mut self, socket: Socket, origin: Origin) {
-        match self.work.model.placement {
-            Placement::Shared => self.pass_to_worker(socket, origin),
-            Placement::Own => self.fork_worker(socket, origin),
-        }
-    }
-
-    fn pass_to_worker(&mut self, socket: Socket, origin: Origin) {
-        let slot = self.children.least_loaded_worker(&self.connections);
-        // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
-        else {
-            return;
-        };
-        self.children.send_socket_of(slot, session, ToWorker::Serve { session, origin });
-        self.pass_on();
-    }
-
-    /// It is served by a process of its own, which begins as a successor does: with a connection of
-    /// which the log knows nothing.
-    fn fork_worker(&mut self, socket: Socket, origin: Origin) {
-        let peer = origin.peer;
-        let Some(slot) = self.children.take_vacant() else {
-            // Somebody has left, and the process is just ending.
-            self.admission.release(peer.ip());
-            return self.reject(socket, origin, Rejection::Full);
-        };
-        // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
-        else {
-            return;
-        };
-        match self.spawn(slot) {
-            Ok(()) => self.listeners.is_fork_trouble_told = false,
-            Err(error) => {
-                if !std::mem::replace(&mut self.listeners.is_fork_trouble_told, true) {
-                    log::warn!(
-                        "cannot fork a worker for a connection: {error}; open connections are not affected"
-                    );
-                }
-                self.children.vacate(slot);
-                if let Some(Connection { socket, .. }) = self.connections.remove(session) {
-                    self.admission.release(peer.ip());
-                    self.reject(socket.into(), origin, Rejection::NoProcess);
-                }
-            }
-        }
-    }
-
-    /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for
-    /// nobody.
-    fn reject(&mut self, socket: Socket, origin: Origin, why: Rejection) {
-        log::debug!("rejected a connection from {}: {}", origin.peer.ip(), cause(why));
-        let slot = self.children.least_loaded_worker(&self.connections);
-        let reason = origin.listener.protocol.rejection(why);
-        if let Err(socket) = self.children.send_with(
-            slot,
-            ToWorker::Reject { reason: reason.to_owned() },
-            socket.into(),
-        ) {
-            // As many wait for that as may. A fresh socket takes a line at once; a client that has
-            // sent something may miss it.
-            let _ = send_at_once(socket.as_fd(), reason.as_bytes());
-        }
-        self.pass_on();
-    }
-
-    /// Rejects one of the connections that wait, by means of the reserved descriptor.
-    fn accept_without_descriptors(&mut self) {
-        if let Some((socket, origin)) = self.listeners.accept_with_reserve() {
-            self.reject(socket, origin, Rejection::NoDescriptors);
-        }
-        // The rejected socket has been passed on, so its descriptor is free again.
-        self.listeners.reserve = reserve();
-        self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
-    }
-}
-
-/// What was given for a transport: a list of addresses for each name, empty if it is off.
+/// The addresses that were given for a transport, as a list per name. Empty if the transport is
+/// off.
 fn addresses(
     transport: &'static str,
     given: &[Listen],
@@ -335,7 +184,7 @@ fn addresses(
     Ok(names)
 }
 
-/// Binds at most so many addresses of each name, those that this machine has.
+/// Binds at most `each_max` addresses of each name.
 fn bind_all(
     names: &[Vec<SocketAddr>],
     transport: &'static str,
@@ -346,8 +195,8 @@ fn bind_all(
     let mut bound: Vec<SocketAddr> = Vec::new();
     for addresses in names {
         let make = |address: SocketAddr| {
-            // Only then both get what is meant for them: by default [::] also takes what comes over
-            // IPv4.
+            // By default [::] also receives IPv4 connections. If an IPv4 address with the same port
+            // is bound too, each must receive only its own.
             let has_v4 = names.iter().flatten().any(|other| {
                 other.is_ipv4() && other.port() == address.port() && address.port() != 0
             });
@@ -361,8 +210,8 @@ fn bind_all(
     Ok(sockets)
 }
 
-/// Binds at most so many addresses of one name, all on one port. An address that this machine
-/// hasn't is left out if it has another of them.
+/// Binds at most `max` addresses of one name, all on one port. An address that this machine doesn't
+/// have is left out if another one can be bound.
 fn bind_name(
     addresses: &[SocketAddr],
     transport: &'static str,
@@ -374,7 +223,7 @@ fn bind_name(
     let mut index = 0;
     while index < addresses.len() && sockets.len() < max {
         let given = addresses[index];
-        // The port that the first one got.
+        // All use the port of the first socket.
         let port = sockets
             .first()
             .and_then(|first| first.local_addr().ok()?.as_socket())
@@ -416,34 +265,34 @@ fn bind_name(
     }
 }
 
-/// Tries again for a moment while the address is in use.
+/// Calls `make`, and again for a moment while the address is in use.
 fn when_free(make: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
     let start = Instant::now();
     loop {
         match make() {
             Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_FREE =>
+                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_WAIT =>
             {
-                std::thread::sleep(LOOK_AGAIN)
+                std::thread::sleep(POLL_INTERVAL)
             }
             made => return made,
         }
     }
 }
 
-/// Makes a socket at an address; for IPv6 alone if so.
+/// Creates a socket at an address. The flag restricts an IPv6 socket to IPv6.
 type Make = fn(SocketAddr, bool) -> io::Result<Socket>;
 
-/// What is set here holds for every accepted socket too: Linux copies it.
+/// Creates a TCP listener. Linux copies its options to every accepted socket.
 fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if only_v6 && address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // A server that comes back at once finds its port still held by connections that are ending.
+    // A server that restarts at once finds its port still used by connections that are ending.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // A chat's lines are small and must not wait for each other.
+    // Chat lines are small and must not be delayed to be sent together.
     socket.set_tcp_nodelay(true)?;
     // Telnet's Synch sends urgent data; out of line it would be missing from the stream.
     socket.set_out_of_band_inline(true)?;
@@ -454,7 +303,7 @@ fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
             .with_interval(Duration::from_secs(10))
             .with_retries(6),
     )?;
-    // Before it listens: the window that is offered to a client is computed from these when it
+    // Before listen(2): the window that is offered to a client is computed from these sizes when it
     // connects.
     socket.set_send_buffer_size(TCP_BUFFER_BYTES)?;
     socket.set_recv_buffer_size(TCP_BUFFER_BYTES)?;
@@ -475,6 +324,6 @@ fn udp_socket(address: SocketAddr, _: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn reserve() -> Option<File> {
+pub(super) fn open_reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }

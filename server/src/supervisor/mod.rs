@@ -1,42 +1,45 @@
-//! The supervisor: creates everything that is shared, forks the other processes, and keeps them
-//! running.
+//! The supervisor creates everything that is shared, forks the other processes, and restarts them
+//! when they die.
 //!
-//! It is simple on purpose. It starts no thread, reads no byte of a client, neither reads nor
-//! writes a record, and never blocks on a child. It keeps a duplicate of every client's socket, so
-//! that a worker's death alone closes no connection.
+//! It is simple on purpose. It starts no thread, reads no byte from a client, reads and writes no
+//! record, and never blocks on a child. It keeps a duplicate of every client's socket, so a
+//! connection survives the death of its worker.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `listeners` | the sockets it listens on, and accepting |
+//! | `listeners` | the sockets it listens on |
+//! | `accept` | accepting connections, and passing each to a worker |
 //! | `capacity` | how many connections the machine has room for |
-//! | `budget` | what the memory is divided into |
-//! | `in_mib` | numbers of bytes in words |
+//! | `budget` | how the memory is divided |
+//! | `in_mib` | formatting a number of bytes |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
-//! | `kinds` | the kinds of processes: what differs between them |
-//! | `children` | the table of processes: what runs in which slot |
+//! | `kinds` | the kinds of processes, and how they differ |
+//! | `children`, `child` | the table of slots; one slot and its process |
 //! | `spawn` | forking a child into a slot |
-//! | `start`, `start_error` | making what is shared; why it can't start |
-//! | `starting` | waiting until all are ready |
-//! | `signals` | which signals it handles, and what each does |
-//! | `scheduling` | which process runs when and where |
+//! | `start`, `start_error` | creating what is shared; why the server can't start |
+//! | `starting` | waiting until all processes are ready |
+//! | `signals` | which signals the supervisor handles, and what each does |
+//! | `scheduling` | priorities, policies and CPUs of the processes |
 //! | `oom` | which process the kernel kills first when memory runs out |
-//! | `control_groups` | which control group a process is in, and what its limits leave |
-//! | `carried_over` | what was set on a process from outside, for its successor |
-//! | `reap` | reporting a death, and what follows from it |
-//! | `blame` | finding what processes crash at |
-//! | `cpu_use` | what a child does with the CPU |
+//! | `control_groups` | the control group of a process, and how much its limits leave |
+//! | `carried_over` | settings that an operator made on a process, for its successor |
+//! | `reap` | handling the death of a process |
+//! | `blame` | finding the input or record at which processes crash |
+//! | `cpu_use` | how much CPU time a child has used |
 //! | `watchdog` | finding processes that hang |
-//! | `missing` | going on without a process that can't be started or does not end |
+//! | `missing` | continuing without a process that can't be started or does not end |
 //! | `log_process` | the process that writes the log output to standard error |
-//! | `stop` | stopping: ask, wait, insist |
+//! | `stop` | stopping the server: ask, wait, insist |
 //!
 //! One turn of its loop: wait; read the signals; read the workers' messages; accept; reap; restart;
-//! watch; send the messages that did not fit before.
+//! run the watchdog; send the messages that did not fit before.
 
+mod accept;
 mod blame;
 mod budget;
 mod capacity;
 mod carried_over;
+mod child;
 mod children;
 mod connections;
 mod control_groups;
@@ -68,14 +71,15 @@ use crate::segment::Segment;
 use crate::sys::signals::ignore_signal;
 use blame::Blame;
 use caps::{CapSet, Capability, has_cap};
-use children::{Children, Fault};
+use child::Fault;
+use children::Children;
 use connections::Connections;
 use cpu_use::CpuUse;
 use forkchat_common::ids::{SessionId, Slot};
 use kinds::Work;
 use listeners::Listeners;
 use log_process::LogProcess;
-use missing::go_on_without_missing;
+use missing::continue_without_missing;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
@@ -88,16 +92,16 @@ use std::time::{Duration, Instant};
 use stop::{Stage, end_children};
 use watchdog::Watchdog;
 
-/// The server stopped as it was told.
+/// Exit code: the server stopped on request.
 pub const EXIT_STOPPED: i32 = 0;
-/// It stopped as it was told, and not everything that was said could be stored.
+/// Exit code: the server stopped on request, but some lines could not be stored.
 pub const EXIT_NOT_STORED: i32 = 4;
-/// It could not serve, or was told to stop at once.
+/// Exit code: the server could not start, or had to stop at once.
 pub const EXIT_FAILED: i32 = 1;
-/// The command line asks for nothing that could be done.
+/// Exit code: the command line contradicts itself or leaves nothing to serve.
 pub const EXIT_USAGE: i32 = 2;
 
-/// How often it looks whether everyone moves, when nothing else happens.
+/// The longest time between two turns of the loop, so that the watchdog runs often enough.
 const TICK: Duration = Duration::from_millis(250);
 
 const SIGNALS: u64 = u64::MAX;
@@ -125,14 +129,15 @@ struct Supervisor {
     log_process: LogProcess,
 }
 
-/// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and
-/// says whether it is still wanted. Returns its exit code.
+/// Runs the server until a signal stops it, and returns the exit code. `started` is called once:
+/// with `Ok` when the server serves, or with the reason why it can't. If it returns false, the
+/// server stops again.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
-    // Whatever reaches the limit on file sizes, the log output too: the write fails, and the
-    // process goes on.
+    // A write that exceeds the limit on file sizes then fails with an error and doesn't end the
+    // process. This includes writes of log output.
     let _ = ignore_signal(Signal::SIGXFSZ);
     log_output::start(options.verbose);
-    role::take_on("supervisor");
+    role::set("supervisor");
     let mut log_process = LogProcess::new();
     match Supervisor::start(options, &mut log_process) {
         Ok(mut supervisor) => {
@@ -171,10 +176,10 @@ impl Supervisor {
             };
             let ready: Vec<u64> = events[..count].iter().map(EpollEvent::data).collect();
             if ready.contains(&SIGNALS) {
-                self.answer_signals();
+                self.handle_signals();
             }
             for slot in ready.iter().filter(|&&token| token < LISTENER) {
-                self.hear(Slot::at(*slot as u16));
+                self.receive(Slot::at(*slot as u16));
             }
             if ready.contains(&LISTENER) || self.listeners.is_pause_over() {
                 self.accept();
@@ -182,7 +187,7 @@ impl Supervisor {
             self.reap();
             self.respawn();
             self.watch();
-            self.pass_on();
+            self.send_backlog();
             if let Some(code) = self.stop() {
                 return code;
             }
@@ -196,8 +201,8 @@ impl Supervisor {
             .into_iter()
             .chain(self.listeners.pause_end())
             .chain(self.stage.deadline())
-            .chain(self.children.next_look())
-            .chain(self.log_process.next_look())
+            .chain(self.children.next_check())
+            .chain(self.log_process.next_check())
             .min();
         let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
@@ -205,18 +210,21 @@ impl Supervisor {
         EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO)
     }
 
-    /// Reads what a worker has to say.
-    fn hear(&mut self, slot: Slot) {
+    /// Reads a worker's messages.
+    fn receive(&mut self, slot: Slot) {
         while let Some(channel) = self.children.channel(slot) {
             match channel.receive() {
-                Received::Message(ToSupervisor::Closed { session }, _) => self.let_go(session),
+                Received::Message(ToSupervisor::Closed { session }, _) => {
+                    self.release_session(session)
+                }
                 Received::Message(ToSupervisor::Drained, _) => self.children.set_drained(slot),
                 Received::Garbled => {
                     log::error!("{} sent something that is not a message", self.children.name(slot))
                 }
                 Received::Empty => return,
                 Received::Closed => {
-                    // It is dying; `reap` will see. Until then epoll must not tell of it again.
+                    // The worker is ending, and `reap` will handle that. Until then epoll must not
+                    // report the queue again.
                     self.children.close_channel(slot, &self.epoll);
                     return;
                 }
@@ -224,36 +232,36 @@ impl Supervisor {
         }
     }
 
-    /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any
-    /// other.
+    /// Kills processes that are stopped or hang. `reap` then handles their deaths like any other.
     fn watch(&mut self) {
         log_output::report_dropped();
         self.dropped.next(Instant::now()).iter().for_each(|line| log::warn!("{line}"));
         self.log_process.kill_if_stopped();
         if self.watchdog.is_due(Instant::now()) {
-            // Who has nobody to tell sleeps on, but not for long: it would have much to apply at
-            // once, and holds the ring.
+            // Wakes processes that are far behind. A process that has no client to notify may stay
+            // asleep while records are appended. But not for long: it would have many records to
+            // apply at once, and its cursor keeps the ring from advancing.
             self.segment.log.ring_behind();
         }
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
         }
-        go_on_without_missing(&mut self.children, &self.work);
+        continue_without_missing(&mut self.children, &self.work);
         let alive = self.children.watched();
         let used = |slot| CpuUse::of(self.children.pid(slot)?).ok();
-        if let Some((slot, why)) = self.watchdog.look(self.segment, &alive, used, Instant::now()) {
+        if let Some((slot, why)) = self.watchdog.check(self.segment, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
         }
     }
 
-    fn pass_on(&mut self) {
-        for session in self.children.pass_on(&self.connections) {
-            self.let_go(session);
+    fn send_backlog(&mut self) {
+        for session in self.children.send_backlog(&self.connections) {
+            self.release_session(session);
         }
     }
 
-    /// A session is over: its socket is closed, its cell and its place are free.
-    fn let_go(&mut self, session: SessionId) {
+    /// Closes the socket of a session that has ended, and frees its cell and its admission.
+    fn release_session(&mut self, session: SessionId) {
         if let Some(connection) = self.connections.remove(session) {
             self.admission.release(connection.origin.peer.ip());
         }

@@ -10,14 +10,13 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io;
 
-/// The largest value there is. Its negative means never, which would hold for the children too, if
-/// they couldn't raise theirs.
+/// The largest value. Its negative means "never", which the children would keep if they couldn't
+/// raise their own.
 const MAX: i32 = 1_000;
-/// How far the supervisor goes below the value that the server was started with, where that is
-/// permitted: so many thousandths of all memory.
+/// How far the supervisor lowers its value, where that is permitted, in thousandths of all memory.
 const SUPERVISOR_BELOW: i32 = 500;
 
-/// Who is ended first.
+/// The values of the processes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutOfMemory {
     /// The value that the server was started with, if it can be read.
@@ -25,21 +24,21 @@ pub(super) struct OutOfMemory {
 }
 
 impl OutOfMemory {
-    /// Makes the supervisor less likely to be ended than it was, where that is permitted. The
-    /// children inherit its value.
-    pub fn take_on() -> OutOfMemory {
+    /// Makes the supervisor less likely to be killed, where that is permitted. The children inherit
+    /// its value.
+    pub fn apply() -> OutOfMemory {
         let before = value_of(Pid::this());
         try_set(before.map(supervisor));
         OutOfMemory { before }
     }
 
-    /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
-    /// the supervisor, and serves all the same.
-    pub fn take_on_in_child(&self, kind: &Kind) {
+    /// Sets a child's value. Called in the child. If that fails, the child is as likely to be
+    /// killed as the supervisor, and serves all the same.
+    pub fn apply_in_child(&self, kind: &Kind) {
         try_set(self.value_of_child(kind));
     }
 
-    /// The value that a child is given, if it is known.
+    /// The value for a child of this kind, if the supervisor's could be read.
     pub fn value_of_child(&self, kind: &Kind) -> Option<i32> {
         self.before.map(|before| child(before, kind))
     }
@@ -54,17 +53,17 @@ fn child(before: i32, kind: &Kind) -> i32 {
 }
 
 fn try_set(value: Option<i32>) {
-    // Refused where lowering it isn't permitted.
+    // The kernel refuses to lower it without the privilege.
     let _ = value.map(set);
 }
 
-/// The value of a process, which may have ended but is not waited for yet; `None` if it can't be
+/// The value of a process, which may have ended but must not be reaped yet; `None` if it can't be
 /// read.
 pub(super) fn value_of(pid: Pid) -> Option<i32> {
     fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok()?.trim().parse().ok()
 }
 
-/// Sets that of this process.
+/// Sets the value of this process.
 pub(super) fn set(value: i32) -> io::Result<()> {
     fs::write("/proc/self/oom_score_adj", value.to_string())
 }
@@ -75,7 +74,7 @@ mod tests {
     use crate::supervisor::kinds::{JOURNAL, OWN_WORKER, WORKER};
 
     #[test]
-    fn workers_are_the_first_and_the_supervisor_is_the_last_whatever_the_server_was_started_with() {
+    fn the_kernel_kills_workers_first_and_the_supervisor_last_whatever_the_initial_value() {
         for before in [-1_000, -999, -700, 0, 200, 850, 1_000] {
             let [supervisor, journal, worker] =
                 [supervisor(before), child(before, &JOURNAL), child(before, &WORKER)];

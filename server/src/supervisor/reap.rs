@@ -1,7 +1,7 @@
-//! Reaping: every death is noticed, reported, and answered.
+//! Reaping: the supervisor notices every death of a child, reports it, and schedules a successor.
 
 use super::carried_over::{FAILURES_MAX, Settings};
-use super::children::Fault;
+use super::child::Fault;
 use super::kinds::{Ends, FINISHED};
 use super::{Stage, Supervisor};
 use crate::ipc::process::End;
@@ -14,12 +14,11 @@ use nix::unistd::Pid;
 use std::time::Instant;
 
 impl Supervisor {
-    /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it
-    /// looks until there is nothing.
+    /// Reaps all children that have ended, and records which were stopped. Several SIGCHLD may have
+    /// become one, so this continues until no child has changed.
     pub(super) fn reap(&mut self) {
         loop {
-            // Looked at first, and left as it is: when it has been waited for, nothing can be read
-            // of it any more.
+            // First without reaping: nothing can be read about a process once it was waited for.
             let next = match waitid(
                 Id::All,
                 WaitPidFlag::WEXITED
@@ -29,15 +28,15 @@ impl Supervisor {
             ) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => {
-                    self.note_settings(status);
+                    self.record_settings(status);
                     status.pid()
                 }
-                // The system refuses it. Then processes are reaped without a look, and nothing is
-                // carried over.
+                // The system refuses this call. Then children are reaped without it, and no
+                // settings are carried over.
                 Err(_) => None,
             };
             match waitpid(next, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-                // It was stopped, and goes on.
+                // The child was stopped, but was continued since.
                 Ok(WaitStatus::StillAlive) if next.is_some() => {}
                 Ok(WaitStatus::Stopped(pid, _)) if self.log_process.was_stopped(pid) => {}
                 Ok(WaitStatus::Stopped(pid, _)) => {
@@ -59,30 +58,33 @@ impl Supervisor {
         }
     }
 
-    /// Notes what was set from outside on a process that has ended, for its successor.
-    fn note_settings(&mut self, status: WaitStatus) {
+    /// Records the settings that were made from outside on a process that has ended, for its
+    /// successor.
+    fn record_settings(&mut self, status: WaitStatus) {
         let pid = match status {
-            // That is how the process of a connection ends which is over: it has no successor.
+            // A worker ends like this after its only connection has ended. It has no successor.
             WaitStatus::Exited(_, FINISHED) => None,
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => Some(pid),
             _ => None,
         };
         let slot = pid.and_then(|pid| self.children.slot_of(pid));
-        // One that hadn't begun may not have taken on what it was to have: that stays as it was.
+        // If the process ended before it applied its settings, the recorded ones stay as they are.
         if let Some((pid, slot)) =
             pid.zip(slot).filter(|(_, slot)| self.work.segment.start_gate.has_begun(slot.index()))
         {
             let now = self.given(slot);
             let child = self.children.get(slot);
-            child.carried_over = Settings::of(pid).apart_from([&*child.given, &now]).map(Box::new);
+            child.carried_over =
+                Settings::of(pid).differing_from([&*child.given, &now]).map(Box::new);
         }
     }
 
+    /// Handles the end of a child: reports it, and decides when its successor starts.
     fn handle_exit(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
         self.work.post.leave(slot, self.segment, Slot::JOURNAL);
-        // What it said before it died counts.
-        self.hear(slot);
+        // The messages that it sent before its death are still valid.
+        self.receive(slot);
         self.children.close_channel(slot, &self.epoll);
         let ends = self.children.kind(slot).ends;
         let has_finished = death == End::Exited(FINISHED);
@@ -97,39 +99,13 @@ impl Supervisor {
             child.is_drained = true;
             return;
         }
-        let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
-        let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
-        let pause = child.backoff(by_its_own_doing || child.may_lack_memory(), is_stopping);
-        let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
-        let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
-        if !self.work.segment.start_gate.is_open() {
-            let reason = self.work.segment.start_gate.take_failure(pid);
-            if let Some(reason) = &reason {
-                words = format!("{words}: {reason}");
-            }
-            if by_its_own_doing {
-                self.early_deaths.note(&words, reason.is_some());
-            }
-        }
-        let may_be_limits = self.children.carried_over(slot).is_some_and(Settings::may_fail_it);
-        // A process that was killed before it served may have been killed by its control group's
-        // limit on memory.
-        if (by_its_own_doing || !self.work.segment.start_gate.is_ready(slot.index()))
-            && let Some(settings) = self.children.get(slot).count_failure()
-        {
-            log::warn!(
-                "{words}: {FAILURES_MAX} processes in a row failed with the settings made from outside ({settings}); the next one starts without \
-                 them; set looser ones if you need them"
-            );
-        }
-        // What fails for want of something says nothing about the record or the input that it was
-        // at.
-        if by_its_own_doing && !may_be_limits {
-            let quarantined = self.blame.count_death(self.segment, slot);
-            quarantined.into_iter().for_each(|place| self.end_those_at(place));
-        }
-        // It may have died between publishing news and waking those who should know; and what is
-        // quarantined is news, too.
+        let was_stalled = child.kill_reason.is_some_and(|fault| fault != Fault::Stopped);
+        let is_crash = was_stalled || death != End::Killed(Signal::SIGKILL);
+        let pause = child.backoff(is_crash || child.may_lack_memory(), is_stopping);
+        let words = self.describe_death(slot, pid, death, is_crash);
+        self.count_failure(slot, &words, is_crash);
+        // It may have died after it published news and before it woke the others. A quarantined
+        // record is news, too.
         self.segment.doorbells.ring_all();
         if self.stage == Stage::Now {
             return;
@@ -147,9 +123,52 @@ impl Supervisor {
         child.last_death = Some(words);
     }
 
-    /// Whoever hangs at a record that was others' death would do so until the watchdog has come to
-    /// it, one after another.
-    fn end_those_at(&mut self, place: WorkItem) {
+    /// Words a death for the log output. Before the start gate is open, adds the error that the
+    /// process logged, and counts a crash against the start.
+    fn describe_death(&mut self, slot: Slot, pid: Pid, death: End, is_crash: bool) -> String {
+        let child = self.children.get(slot);
+        let why = child.kill_reason.map(|why| format!(", since it {why}")).unwrap_or_default();
+        let mut words = format!("{} (pid {pid}) {death}{why}", child.name());
+        let gate = self.work.segment.start_gate;
+        if !gate.is_open() {
+            let reason = gate.take_failure(pid);
+            if let Some(reason) = &reason {
+                words = format!("{words}: {reason}");
+            }
+            if is_crash {
+                self.early_deaths.record(&words, reason.is_some());
+            }
+        }
+        words
+    }
+
+    /// Counts a failure against its possible causes: the settings from outside, and the record or
+    /// input that the process was at. Drops the settings, or quarantines the place, after too many.
+    fn count_failure(&mut self, slot: Slot, words: &str, is_crash: bool) {
+        let may_be_limits =
+            self.children.carried_over(slot).is_some_and(Settings::may_cause_failure);
+        // A process that was killed before it served may have been killed because of its control
+        // group's memory limit.
+        if (is_crash || !self.work.segment.start_gate.is_ready(slot.index()))
+            && let Some(settings) = self.children.get(slot).count_failure()
+        {
+            log::warn!(
+                "{words}: {FAILURES_MAX} processes in a row failed with the settings made from \
+                 outside ({settings}); the next one starts without them; set looser ones if you \
+                 need them"
+            );
+        }
+        // A process that lacks a resource may crash anywhere, so the record or input it was
+        // processing is not to blame.
+        if is_crash && !may_be_limits {
+            let quarantined = self.blame.count_crash(self.segment, slot);
+            quarantined.into_iter().for_each(|place| self.kill_hanging_at(place));
+        }
+    }
+
+    /// Kills the processes that are at this record, at which others have crashed. They are likely
+    /// to hang there, and the watchdog would find only one of them at a time.
+    fn kill_hanging_at(&mut self, place: WorkItem) {
         for slot in self.children.alive() {
             if self
                 .segment
@@ -157,12 +176,12 @@ impl Supervisor {
                 .work_item(slot, Thread::Send)
                 .is_some_and(|other| other.is_same_record(place))
             {
-                self.children.kill(slot, Fault::Hangs);
+                self.children.kill(slot, Fault::AtPoisonMessage);
             }
         }
     }
 
-    /// Nothing is left of what was in a slot of a worker with one connection.
+    /// Frees the slot of a worker whose only connection has ended.
     pub(super) fn vacate(&mut self, slot: Slot) {
         self.segment.cursors.vacate(slot);
         self.children.vacate(slot);

@@ -1,4 +1,4 @@
-//! Which process runs when and on which CPU: what `--nice`, `--sched` and `--pin` give to each.
+//! The scheduling of the processes: what `--nice`, `--sched` and `--pin` set for each.
 //!
 //! | | supervisor | workers | journal, log |
 //! |---|---|---|---|
@@ -7,19 +7,19 @@
 //! | `--sched rr`, `fifo` | priority 2 | priority 1 | `other` |
 //! | `--pin` | | one CPU each, by number | |
 //!
-//! Only the processes that answer clients get real time. The supervisor has a higher priority than
-//! the workers, so that it can still kill one that spins. The journal has long work for which no
-//! client waits: it runs when the workers leave it time, and when it falls behind, the ring is full
-//! and the workers wait.
+//! Only the processes that serve clients get a real-time policy. The supervisor has a higher
+//! priority than the workers, so that it can still kill a worker that spins. The journal does long
+//! work for which no client waits: it runs when the workers leave it time. When it falls behind,
+//! the ring is full and the workers wait.
 //!
-//! The other policies, and the nice value, are the same for all processes, since all need the log's
-//! lock: a process that runs rarely would hold up the others, and a supervisor that ran before its
-//! workers would see them stand still on a busy machine.
+//! The other policies and the nice value are the same for all processes, since all need the log's
+//! lock: a process that rarely runs would hold up the others. And if the supervisor had precedence
+//! over its workers on a busy machine, it would see them stand still.
 //!
-//! The supervisor sets its own scheduling before it forks any process, and may need a right for it.
-//! A child inherits the supervisor's, and sets its own right after the fork, while it has one
-//! thread: its other threads inherit that. It only keeps or lowers what it has, which needs no
-//! right, at the first start and at every restart.
+//! The supervisor sets its own scheduling before it forks any process, which may need a privilege.
+//! A child inherits it, and sets its own right after the fork, while it has one thread; its later
+//! threads inherit that. It only keeps or lowers what it inherited, which needs no privilege at the
+//! first start or at a restart.
 
 use super::has_capability;
 use super::kinds::Kind;
@@ -34,29 +34,30 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit};
 use std::fmt;
 
-/// Real-time priorities: the two lowest. Whatever else is real time on the machine comes first.
+/// Real-time priorities: the two lowest, so that all other real-time processes on the machine have
+/// precedence.
 const OF_WORKERS: u8 = 1;
 const OF_SUPERVISOR: u8 = 2;
 
-/// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows.
-/// Source: getrlimit(2).
+/// A value n of RLIMIT_NICE allows nice values down to this minus n. Source: getrlimit(2).
 const NICE_LIMIT_ORIGIN: i8 = 20;
 
-/// What was asked for.
+/// The scheduling that the options ask for.
 #[derive(Clone, Debug)]
 pub(super) struct Scheduling {
     nice: Option<i8>,
     policy: Option<Policy>,
-    /// Those that the server was allowed at its start, in order; none if nobody is pinned.
+    /// The CPUs that the server was allowed to use at its start, in order; empty without `--pin`.
     cpus: Vec<usize>,
 }
 
 impl Scheduling {
-    /// Gives the supervisor its part. The children are then to be given theirs.
+    /// Sets the supervisor's scheduling.
     ///
     /// # Errors
-    /// [`StartError::NotAllowed`] without the right to it.
-    pub fn take_on(options: &Options) -> Result<Scheduling, StartError> {
+    /// [`StartError::NotAllowed`] without the privilege, [`StartError::System`] if the kernel
+    /// refuses it for another reason.
+    pub fn apply(options: &Options) -> Result<Scheduling, StartError> {
         let Options { nice, sched: policy, pin, .. } = *options;
         if let Some(nice) = nice {
             set_nice(nice).map_err(|errno| {
@@ -71,7 +72,8 @@ impl Scheduling {
         if let Some(policy) = policy {
             let (limit, at_least) = match policy.is_real_time() {
                 true => (Limit::RealTime, OF_SUPERVISOR),
-                // It was started as idle, which is left only by who may have its nice value.
+                // Fails only for a server that was started as idle: leaving that policy needs the
+                // right to its nice value.
                 false => (Limit::Nice, NICE_LIMIT_ORIGIN.abs_diff(nice.unwrap_or(0))),
             };
             set_policy(policy, OF_SUPERVISOR).map_err(|errno| {
@@ -87,15 +89,16 @@ impl Scheduling {
         Ok(Scheduling { nice, policy, cpus })
     }
 
-    /// Gives the log process its part. Like the journal it has no real time, and is not pinned.
-    pub fn take_on_in_log_process(&self) {
-        self.take_on_policy(false);
+    /// Sets the log process's scheduling. Like the journal it gets no real-time policy, and is not
+    /// pinned.
+    pub fn apply_in_log_process(&self) {
+        self.apply_policy(false);
     }
 
-    /// Gives a child its part: in the child, before it has a second thread. What it can't have
-    /// costs speed at most, so it serves all the same.
-    pub fn take_on_in_child(&self, slot: Slot, kind: &Kind) {
-        self.take_on_policy(kind.serves_clients);
+    /// Sets a child's scheduling. Called in the child, before it has a second thread. A failure
+    /// costs only speed, so the child serves all the same.
+    pub fn apply_in_child(&self, slot: Slot, kind: &Kind) {
+        self.apply_policy(kind.serves_clients);
         if let Some(cpu) = self.cpu_of_child(slot, kind)
             && let Err(errno) = only(cpu).and_then(|cpu| sched_setaffinity(THIS_THREAD, &cpu))
         {
@@ -103,33 +106,37 @@ impl Scheduling {
         }
     }
 
-    fn take_on_policy(&self, serves_clients: bool) {
+    fn apply_policy(&self, serves_clients: bool) {
         let policy = self.policy_of_child(serves_clients);
         if let Some(Err(errno)) = policy.map(|policy| set_policy(policy, OF_WORKERS)) {
             log::warn!("cannot set its scheduling policy: {errno}; it keeps the supervisor's");
         }
     }
 
-    /// The policy that a child is given; `None` if it keeps the supervisor's.
+    /// The policy of a child; `None` if it keeps the supervisor's.
     pub fn policy_of_child(&self, serves_clients: bool) -> Option<Policy> {
         self.policy.map(|policy| {
             if !serves_clients && policy.is_real_time() { Policy::Other } else { policy }
         })
     }
 
-    /// The CPU that a child is pinned to, if it is.
+    /// The CPU to which a child is pinned; `None` if it isn't.
     pub fn cpu_of_child(&self, slot: Slot, kind: &Kind) -> Option<usize> {
         let is_pinned = kind.serves_clients && !self.cpus.is_empty();
         is_pinned.then(|| self.cpus[slot.worker_number() % self.cpus.len()])
     }
 }
 
-/// What was applied; nothing if nothing was asked for.
+/// What the options ask for; empty if they ask for nothing.
 impl fmt::Display for Scheduling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nice = self.nice.map(|nice| format!("nice {nice}"));
         let policy = self.policy.map(|policy| match policy.is_real_time() {
-            true => format!("{} (workers at priority {OF_WORKERS}, supervisor at {OF_SUPERVISOR}, journal other)", policy.name()),
+            true => format!(
+                "{} (workers at priority {OF_WORKERS}, supervisor at {OF_SUPERVISOR}, \
+                 journal other)",
+                policy.name()
+            ),
             false => policy.name().to_owned(),
         });
         let pinned = (!self.cpus.is_empty())
@@ -168,7 +175,7 @@ fn cpus_allowed() -> nix::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect())
 }
 
-/// One CPU alone.
+/// The set of one CPU.
 pub(super) fn only(cpu: usize) -> nix::Result<CpuSet> {
     let mut one = CpuSet::new();
     one.set(cpu)?;

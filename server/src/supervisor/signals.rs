@@ -3,9 +3,9 @@
 //! | signal | what it does |
 //! |---|---|
 //! | TERM, INT, HUP | the server stops: `stop` |
-//! | XCPU | the same: the soft limit on CPU time is reached; at the hard limit the kernel kills |
-//! | QUIT | logged; then the supervisor ends by this signal and may leave a core; its children die with it |
-//! | all others whose default is to end the process, real-time signals among them | logged and ignored |
+//! | XCPU | the same. The kernel sends it at the soft limit on CPU time, and kills at the hard limit |
+//! | QUIT | logged; then the supervisor ends by it, perhaps with a core; its children die with it |
+//! | all others that end a process by default, and real-time signals | logged and ignored |
 //! | KILL | ends the server. The log process, which survives, logs that |
 //!
 //! PIPE and XFSZ may also be caused by a write of the supervisor's own. The write fails, its caller
@@ -25,10 +25,10 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Those that stop the server or end it. A program that starts it may have them ignored: `nohup`,
-/// and a shell for its background jobs.
+/// Signals that stop or end the server. A program that starts it may have them ignored: `nohup`, or
+/// a shell for its background jobs.
 const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
-/// The others that have a name and would be the end of a program that never heard of them.
+/// The other named signals that would end a program which doesn't handle them.
 const IGNORED: [Signal; 10] = [
     Signal::SIGUSR1,
     Signal::SIGUSR2,
@@ -41,21 +41,22 @@ const IGNORED: [Signal; 10] = [
     Signal::SIGIO,
     Signal::SIGPWR,
 ];
-/// What those behind them would be the end of, too: the C library keeps the first for itself, the
-/// others are the real-time signals.
+/// The signals from here on have no name and would end the program, too. The C library reserves the
+/// first ones; the others are the real-time signals.
 const UNNAMED_MIN: i32 = 32;
 
-/// The signals that this process was sent, as values.
+/// The signals that this process received, as values.
 #[derive(Debug)]
 pub(super) struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks the signals that are read as values. The children inherit that.
+    /// Blocks the signals that are read as values. Children inherit the mask.
     pub fn take() -> nix::Result<Signals> {
-        // The program that started this process may ignore it. The kernel would then reap the children
-        // itself, and no death would be noticed.
+        // The program that started this process may have SIGCHLD ignored. The kernel would then
+        // reap the children itself, and the supervisor would notice no death.
         reset_signal(Signal::SIGCHLD)?;
-        // A blocked signal would come although it is ignored.
+        // A signalfd delivers blocked signals even if they are ignored, so ignored ones are left
+        // out.
         let ending = ENDING.into_iter().filter(|&signal| !is_ignored(signal));
         let named = ending.chain(IGNORED).chain(FAULTS).chain([Signal::SIGCHLD, Signal::SIGXCPU]);
         let mask = signal_set(
@@ -65,13 +66,13 @@ impl Signals {
         SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map(Signals)
     }
 
-    /// The next signal that is not ignored: one that stops the server, XCPU or QUIT. `None` if no
-    /// more have come.
+    /// The next signal that the supervisor handles: one that stops the server, XCPU or QUIT. Logs
+    /// ignored signals on the way. `None` if no more have arrived.
     pub fn next(&self) -> Option<Signal> {
         while let Ok(Some(received)) = self.0.read_signal() {
             let (number, sender) = (received.ssi_signo as i32, received.ssi_pid);
             match Signal::try_from(number) {
-                // `reap` looks after each wake-up: several of these may have become one.
+                // `reap` runs after each wake-up: several SIGCHLD may have become one.
                 Ok(Signal::SIGCHLD) => {}
                 Ok(
                     signal @ (Signal::SIGTERM
@@ -80,7 +81,7 @@ impl Signals {
                     | Signal::SIGXCPU
                     | Signal::SIGQUIT),
                 ) => return Some(signal),
-                // A write of its own that failed.
+                // Caused by a failed write of this process.
                 Ok(Signal::SIGPIPE | Signal::SIGXFSZ) if sender == std::process::id() => {}
                 Ok(signal) => ignore(signal.as_str(), sender),
                 Err(_) if real_time_signals().contains(&number) => {

@@ -1,5 +1,5 @@
-//! Forking a process into a slot. There is only one way to start a process, for the first start and
-//! for every restart: it takes the published snapshot and the log, and goes on.
+//! Forking a process into a slot. The first start and every restart work the same way: the process
+//! loads the published snapshot, and then reads the log from there.
 
 use super::carried_over::Settings;
 use super::kinds::{Ends, Kind, Restart};
@@ -16,16 +16,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// When a fork fails, it is tried again after this.
-const FORK_AGAIN: Duration = Duration::from_secs(1);
+/// The delay before a failed fork is tried again.
+const FORK_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// Starts every slot's first process.
+    /// Starts the first process of every slot.
     pub(super) fn spawn_all(&mut self) -> io::Result<()> {
         self.children.slots().try_for_each(|slot| self.spawn(slot))
     }
 
-    /// Starts the processes whose time it is.
+    /// Starts the processes that are due.
     pub(super) fn respawn(&mut self) {
         let now = Instant::now();
         self.log_process.start_if_due(&self.scheduling);
@@ -33,7 +33,7 @@ impl Supervisor {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
-            let was_given_up = self.children.get(slot).is_dropped;
+            let was_abandoned = self.children.get(slot).is_abandoned;
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
@@ -44,7 +44,7 @@ impl Supervisor {
                     let kept = (child.kind.kept)(&Restart {
                         connections: self.connections.count(slot),
                         skipped: self.work.journal.tally.skipped.load(Ordering::Relaxed),
-                        was_given_up,
+                        was_abandoned,
                     });
                     log::warn!("{death}; restarted as pid {pid}{kept}");
                 }
@@ -58,13 +58,16 @@ impl Supervisor {
                         );
                         child.fork_failure = Some(failure);
                     }
-                    child.respawn_at = Some(now + FORK_AGAIN);
+                    child.respawn_at = Some(now + FORK_RETRY_DELAY);
                 }
             }
         }
     }
 
-    /// Starts a process in a slot in which none runs.
+    /// Starts a process in a slot that has none.
+    ///
+    /// # Errors
+    /// If the kernel refuses the fork or a descriptor. The slot then still has no process.
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (kind, name, segment) =
             (self.children.kind(slot), self.children.name(slot), self.segment);
@@ -74,7 +77,7 @@ impl Supervisor {
         let (ours, theirs) = kind.serves_clients.then(queue::pair).transpose()?.unzip();
         if let Some(ours) = &ours {
             // Before the fork, since nothing may fail after it. If the fork fails, no other process
-            // has this descriptor, and epoll forgets it.
+            // has this descriptor, and epoll forgets it when it is closed.
             self.epoll.add(ours, readable(slot.index() as u64))?;
         }
         let udp = if slot == Slot::FIRST_WORKER { self.listeners.udp()? } else { None };
@@ -84,7 +87,7 @@ impl Supervisor {
             .map(|(session, origin, socket)| ((session, origin), socket))
             .unzip();
         let main = |(channel, udp): (Option<WorkerEnd>, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
-            self.begin_child(slot, kind, &name);
+            self.set_up_child(slot, kind, &name);
             let inherited = sessions.iter().zip(sockets);
             let inherited = inherited.map(|(&(session, origin), connection)| Inherited {
                 session,
@@ -113,24 +116,25 @@ impl Supervisor {
         if slot == Slot::JOURNAL {
             self.work.post.dismiss();
         }
-        self.watchdog.forget(slot);
+        self.watchdog.reset(slot);
         Ok(())
     }
 
-    /// What a child does first: it takes on what it is. It then makes all that it needs, reports at
-    /// the start gate that it is ready, and waits there until all are and the server is sure to
-    /// start. Up to there no child has done anything that would have to be undone.
-    fn begin_child(&self, slot: Slot, kind: &Kind, name: &str) {
-        role::take_on(name);
-        self.scheduling.take_on_in_child(slot, kind);
-        self.out_of_memory.take_on_in_child(kind);
+    /// The first steps of a child: it sets its role and applies its settings. It then creates all
+    /// that it needs, reports at the start gate that it is ready, and waits there until all
+    /// processes are ready and the server is sure to start. Until then no child has done anything
+    /// that would have to be undone.
+    fn set_up_child(&self, slot: Slot, kind: &Kind, name: &str) {
+        role::set(name);
+        self.scheduling.apply_in_child(slot, kind);
+        self.out_of_memory.apply_in_child(kind);
         if let Some(carried_over) = self.children.carried_over(slot) {
-            carried_over.take_on_in_child();
+            carried_over.apply_in_child();
         }
         self.segment.start_gate.party(slot.index()).begin();
     }
 
-    /// What the process in a slot is given if it is forked now.
+    /// The settings that the process in a slot would have if it were forked now.
     pub(super) fn given(&self, slot: Slot) -> Settings {
         Settings::of(Pid::this()).of_child(
             slot,

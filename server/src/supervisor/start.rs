@@ -1,4 +1,4 @@
-//! The start: everything that is shared is made, and every process forked.
+//! The start: creates everything that is shared, and forks every process.
 
 use super::capacity::{Capacity, UDP_SESSIONS_MAX, capacity, snapshot_bytes_max};
 use super::in_mib::InMib;
@@ -30,20 +30,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl Supervisor {
-    /// Makes everything that is shared, and forks every process. When this returns, the server
-    /// serves.
+    /// Creates everything that is shared, and forks every process. When this returns, the server
+    /// serves clients.
+    ///
+    /// # Errors
+    /// [`StartError`]. No child is left then, except the log process.
     pub(super) fn start(
         options: Options,
         log_process: &mut LogProcess,
     ) -> Result<Supervisor, StartError> {
-        // Where that fails the children's threads do, too, and they say so.
+        // If this fails, starting the children's threads fails too, and they log why.
         let _ = fall_back_on_clone();
         doctor::needed().map_err(StartError::Refused)?;
         let model = models::named(options.model);
-        // In a model that forks a worker for each connection, this one keeps the UDP sessions.
+        // In a model that forks a worker for each connection, the only permanent worker has the UDP
+        // sessions.
         let workers = if model.placement == Placement::Own { 1 } else { options.workers() };
-        let scheduling = Scheduling::take_on(&options)?;
-        let out_of_memory = OutOfMemory::take_on();
+        let scheduling = Scheduling::apply(&options)?;
+        let out_of_memory = OutOfMemory::apply();
         log_process.start_if_due(&scheduling);
         let capacity = capacity(&options, model, workers)?;
         let slots = Slots::new(model, workers, capacity.connections);
@@ -73,11 +77,11 @@ impl Supervisor {
             stage: Stage::Serving,
             scheduling,
             out_of_memory,
-            // Its death is noticed from now on.
+            // From now on the supervisor notices its death.
             log_process: std::mem::take(log_process),
             options,
         };
-        // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
+        // A failed check is only a warning: it concerns what happens when a process dies.
         for failure in doctor::quick() {
             log::warn!("{failure}");
         }
@@ -86,11 +90,11 @@ impl Supervisor {
             *log_process = std::mem::take(&mut supervisor.log_process);
             return Err(error);
         }
-        supervisor.log_what_is_served(&capacity, workers);
+        supervisor.log_start_summary(&capacity, workers);
         Ok(supervisor)
     }
 
-    /// Starts all processes, and lets them serve when they are ready.
+    /// Forks all processes, and opens the start gate when all are ready.
     fn begin(&mut self) -> Result<(), StartError> {
         self.spawn_all().map_err(|error| StartError::System("fork", error))?;
         self.wait_until_ready()?;
@@ -99,7 +103,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn log_what_is_served(&self, capacity: &Capacity, workers: u16) {
+    fn log_start_summary(&self, capacity: &Capacity, workers: u16) {
         let Capacity { connections, bound, budget, .. } = capacity;
         log::info!("forkchat {}, supervisor pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         for (transport, address) in self.listeners.addresses() {
@@ -115,7 +119,8 @@ impl Supervisor {
         if budget.outboxes < self.options.sendq {
             let together = InMib(budget.outboxes as u64);
             log::info!(
-                "unread output of all clients of a worker may take {together}, less than --sendq allows for each client"
+                "unread output of all clients of a worker may take {together}, less than --sendq \
+                 allows for each client"
             );
         }
         let name = self.options.model;
@@ -134,7 +139,7 @@ impl Supervisor {
     }
 }
 
-/// Makes the segment that all processes share, for so many slots.
+/// Creates the segment that all processes share, for this many slots.
 fn share(
     options: &Options,
     capacity: &Capacity,
@@ -155,7 +160,7 @@ fn share(
     Ok(segment)
 }
 
-/// What the children need to do their work.
+/// The data that children work with.
 fn work(
     options: &Options,
     model: &'static Model,
@@ -189,7 +194,7 @@ fn work(
     };
     let post = Post::new(segment.stand_in, Arc::new(begin));
     let serving = ServingConfig {
-        // Each worker has its own: see `kinds`.
+        // Each worker sets its own pid: see `kinds`.
         pid: 0,
         outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
         rejected_max: capacity.rejected,
@@ -202,13 +207,13 @@ fn work(
     Ok(Work { segment, model, serving, own_outboxes: budget.own_outboxes, journal, post })
 }
 
-/// The view that one of the admission's holders has of it.
+/// The admission as one of its holders sees it.
 fn admission(options: &Options, segment: &Segment, holder: usize) -> Admission {
     let limits_openings = !options.rate_limit.is_off();
     Admission::new(segment.admission, holder, options.max_per_address, limits_openings)
 }
 
-/// The cells of the UDP sessions: those after the connections'.
+/// The cells of the UDP sessions. They follow those of the connections.
 fn udp_cells(capacity: &Capacity) -> Range<usize> {
     let connections = capacity.connections;
     connections..connections + connections.min(UDP_SESSIONS_MAX)
@@ -218,8 +223,8 @@ fn system(what: &'static str) -> impl Fn(Errno) -> StartError {
     move |errno| StartError::System(what, errno.into())
 }
 
-/// The ids of this run are to be above those of earlier runs, also if the clock was set back
-/// between.
+/// Makes the ids of this run higher than those of earlier runs, even if the clock was set back
+/// since.
 fn begin_above_used(segment: &Segment, data_dir: &Path) {
     match sequences_used(data_dir) {
         Ok(None) => {}
@@ -227,7 +232,8 @@ fn begin_above_used(segment: &Segment, data_dir: &Path) {
         Err(error) => {
             let data_dir = data_dir.display();
             log::warn!(
-                "cannot read in {data_dir} which ids are used: {error}; if the clock was set back, the ids of this run are lower than earlier ones"
+                "cannot read in {data_dir} which ids are used: {error}; if the clock was set back, \
+                 the ids of this run are lower than earlier ones"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Why the server can't start, in words, with what the operator can do about it.
+//! Why the server can't start, with what the operator can do about it.
 
 use super::in_mib::InMib;
 use super::{EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE};
@@ -8,57 +8,58 @@ use nix::sys::resource::Resource;
 use std::fmt;
 use std::time::Duration;
 
-/// Port 0 isn't among them: it stands for a free port, which is a higher one.
+/// Port 0 isn't among them: it stands for any free port, which is a higher one.
 const PORTS_THAT_NEED_A_PRIVILEGE: std::ops::Range<u16> = 1..1_024;
 
-/// The advice where a system call is refused, as words after an error.
+/// The advice after an error if a system call is refused.
 const DOCTOR_SHOWS: &str = "; forkchat-server doctor shows what this system refuses";
 
 /// Why the server can't start.
 #[derive(Debug)]
 pub enum StartError {
-    /// An address that can't be listened on.
+    /// An address can't be listened on.
     Listen(&'static str, std::net::SocketAddr, std::io::Error),
-    /// More connections asked for than there can be.
+    /// More connections were asked for than are possible.
     TooManyConnections {
-        /// What was asked for; at least one has to be possible.
+        /// `--max-connections`, or 1 if it isn't given.
         asked: u64,
-        /// What is possible.
+        /// How many are possible.
         allowed: u64,
-        /// Why not more.
+        /// What limits them.
         bound: Bound,
     },
-    /// Less memory than is needed.
+    /// There is less memory than needed.
     TooLittleMemory(TooLittleMemory),
     /// Both transports are off.
     NowhereToListen,
-    /// What the options say of a transport contradicts itself, or can't be done: which, and why.
+    /// The options for a transport contradict each other or can't be followed: which transport, and
+    /// why.
     Contradiction(&'static str, &'static str),
-    /// A process could not begin: which, how it ended and what it said.
+    /// A process could not start: its name, how it ended and the error that it logged.
     Child(String),
-    /// A process that was not ready in time.
+    /// A process was not ready in time: its name, and how long it had.
     NotReady(String, Duration),
-    /// It was stopped before it was ready.
+    /// The server was stopped before it was ready.
     Stopped,
-    /// Scheduling that needs a right.
+    /// The options ask for scheduling that needs a privilege.
     NotAllowed {
         /// The option and its value.
         asked: String,
-        /// The limit that would allow it,
+        /// The resource limit that would allow it.
         limit: Limit,
-        /// if it were as high as this.
+        /// How high that limit would have to be.
         at_least: u8,
-        /// This process seems to have the right, so something else forbids it.
+        /// This process seems to have the privilege, so something else forbids it.
         has_right: bool,
     },
-    /// System calls that are refused, without which no client can be served.
+    /// System calls without which no client can be served are refused.
     Refused(String),
-    /// Something that the system refused.
+    /// The system refused an operation: which, and its error.
     System(&'static str, std::io::Error),
 }
 
 impl StartError {
-    /// The exit code of a server that can't start for it.
+    /// The exit code of a server that fails to start for this reason.
     pub fn exit_code(&self) -> i32 {
         match self {
             StartError::NowhereToListen | StartError::Contradiction(..) => EXIT_USAGE,
@@ -71,24 +72,11 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Listen(transport, address, error) => {
-                let remedy = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => {
-                        format!(
-                            ": address already in use; is a server running? --{transport} chooses another"
-                        )
-                    }
-                    std::io::ErrorKind::PermissionDenied
-                        if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) =>
-                    {
-                        format!(
-                            ": permission denied; ports below 1024 need a privilege, --{transport} chooses another"
-                        )
-                    }
-                    _ => format!(": {error}{}", advice(error)),
-                };
-                write!(f, "cannot listen on {transport} {address}{remedy}")
-            }
+            StartError::Listen(transport, address, error) => write!(
+                f,
+                "cannot listen on {transport} {address}: {}",
+                why_not_listening(transport, address, error)
+            ),
             StartError::NowhereToListen => {
                 f.write_str("nothing to listen on: --tcp and --udp are both off; leave one on")
             }
@@ -101,20 +89,23 @@ impl fmt::Display for StartError {
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(
                     f,
-                    "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections"
+                    "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower \
+                     --max-connections"
                 )
             }
             StartError::TooLittleMemory(too_little) => too_little.fmt(f),
             StartError::NotAllowed { asked, limit, at_least, has_right: false } => {
                 write!(
                     f,
-                    "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}"
+                    "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least \
+                     {at_least}"
                 )
             }
             StartError::NotAllowed { asked, has_right: true, .. } => {
                 write!(
                     f,
-                    "cannot use {asked}: this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not"
+                    "cannot use {asked}: this process has the right to it, but its user namespace \
+                     or control group (cpu.rt_runtime_us) has not"
                 )
             }
             StartError::Child(death) => write!(f, "cannot serve: {death}"),
@@ -132,13 +123,35 @@ impl fmt::Display for StartError {
     }
 }
 
-/// What an operator can do about an error of the system, as the words after it; nothing if that is
-/// unknown.
+/// Why an address can't be listened on, with the remedy.
+fn why_not_listening(
+    transport: &str,
+    address: &std::net::SocketAddr,
+    error: &std::io::Error,
+) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("address already in use; is a server running? --{transport} chooses another")
+        }
+        std::io::ErrorKind::PermissionDenied
+            if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) =>
+        {
+            format!(
+                "permission denied; ports below 1024 need a privilege, --{transport} chooses \
+                 another"
+            )
+        }
+        _ => format!("{error}{}", advice(error)),
+    }
+}
+
+/// What the operator can do about a system error, to be put after it; empty if that is unknown.
 fn advice(error: &std::io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOMEM) => match own_limit(Resource::RLIMIT_AS) {
             Some(bytes) => format!(
-                "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, --max-connections or --workers",
+                "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, \
+                 --max-connections or --workers",
                 bytes >> 20
             ),
             None => "; lower --ring, --max-connections or --workers".to_owned(),
@@ -150,18 +163,18 @@ fn advice(error: &std::io::Error) -> String {
     }
 }
 
-/// What bounds the connections.
+/// What limits the number of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// What was asked for.
+    /// `--max-connections`.
     Asked,
     /// The limit on open files.
     Files,
-    /// A limit on processes and threads: its name.
+    /// The limit on processes and threads with this name.
     Tasks(&'static str),
-    /// A limit on memory: its name.
+    /// The limit on memory with this name.
     Memory(&'static str),
-    /// What the program is made for.
+    /// The program's own maximum.
     Program,
 }
 
@@ -179,15 +192,15 @@ impl fmt::Display for Bound {
 /// There isn't enough memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLittleMemory {
-    /// The ring in bytes that was asked for, or else the smallest.
+    /// The size of the ring that was asked for, or else the smallest, in bytes.
     pub ring: u64,
-    /// The connections that were asked for, or else the fewest.
+    /// The number of connections that was asked for, or else the smallest.
     pub connections: u64,
     /// How high the limit would have to be, in bytes.
     pub needs: u64,
-    /// Which limit.
+    /// The name of the limit.
     pub limit: &'static str,
-    /// How high it is, in bytes.
+    /// How high the limit is, in bytes.
     pub allows: u64,
 }
 
@@ -196,7 +209,8 @@ impl fmt::Display for TooLittleMemory {
         let TooLittleMemory { ring, connections, needs, limit, allows } = *self;
         write!(
             f,
-            "cannot serve {connections} connections with a ring of {}: {limit} allows {}, and they need {}; raise it, or lower --max-connections or --ring",
+            "cannot serve {connections} connections with a ring of {}: {limit} allows {}, and they \
+             need {}; raise it, or lower --max-connections or --ring",
             InMib(ring),
             InMib(allows),
             InMib(needs)
@@ -204,7 +218,8 @@ impl fmt::Display for TooLittleMemory {
     }
 }
 
-/// A limit that, without CAP_SYS_NICE, says how high one may rise. Source: getrlimit(2).
+/// A resource limit that says how high a process may raise its priority without CAP_SYS_NICE.
+/// Source: getrlimit(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// RLIMIT_NICE.

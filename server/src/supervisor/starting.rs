@@ -1,5 +1,4 @@
-//! The start: the server serves when each of its processes has reported that it is ready, and not
-//! before.
+//! Waiting at the start until each process has reported that it is ready.
 //!
 //! Until then no connection is accepted and the start gate is closed. A child that crashes is
 //! restarted a few times, since what it lacked may be available a moment later. Then the server
@@ -12,25 +11,28 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollTimeout};
 use std::time::{Duration, Instant};
 
-/// How long the processes may take to be ready. They take milliseconds; on a machine that is busy
-/// with others, and with `--sched idle`, seconds.
-const READY: Duration = Duration::from_secs(20);
-/// After so many deaths by a fault of their own the start has failed.
+/// How long the processes may take to be ready. They take milliseconds, or seconds on a machine
+/// that is busy with other programs and with `--sched idle`.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// After this many crashes the start has failed.
 const DEATHS_MAX: usize = 3;
-/// How often it looks whether they are ready.
-const LOOK_AGAIN: u8 = 1;
+/// How often to check whether they are ready, in milliseconds.
+const POLL_INTERVAL: u8 = 1;
 
-/// Processes that ended by a fault of their own before they were ready.
+/// Processes that crashed before they were ready.
 #[derive(Debug, Default)]
 pub(super) struct EarlyDeaths {
     count: usize,
-    /// The words for the latest whose reason is known, or else for the latest; and whether the
-    /// reason is.
-    telling: Option<(String, bool)>,
+    /// The report about the latest crash with a known reason, or else about the latest crash; and
+    /// whether the reason is known.
+    reported: Option<(String, bool)>,
 }
 
 impl Supervisor {
-    /// Waits until every process is ready, and replaces those that die.
+    /// Waits until every process is ready, and restarts those that die.
+    ///
+    /// # Errors
+    /// If too many crash, one is not ready in time, or a signal stops the server.
     pub(super) fn wait_until_ready(&mut self) -> Result<(), StartError> {
         let mut waited = Duration::ZERO;
         loop {
@@ -46,26 +48,26 @@ impl Supervisor {
             let Some(&first) = unready.iter().find(is_worker).or(unready.first()) else {
                 return Ok(());
             };
-            let is_late = waited >= READY;
+            let is_late = waited >= READY_TIMEOUT;
             let has_failed = is_late || self.early_deaths.count >= DEATHS_MAX;
-            match self.early_deaths.telling.take_if(|_| has_failed) {
+            match self.early_deaths.reported.take_if(|_| has_failed) {
                 Some((words, _)) => return Err(StartError::Child(words)),
                 None if is_late => {
-                    return Err(StartError::NotReady(self.children.name(first), READY));
+                    return Err(StartError::NotReady(self.children.name(first), READY_TIMEOUT));
                 }
                 None => {}
             }
             let start = Instant::now();
-            self.look_after_children()?;
-            // A server that was stopped as a whole (Ctrl-Z) and goes on is not to blame for the
-            // time between.
+            self.poll_children()?;
+            // If the whole server was stopped (Ctrl-Z) and continued, the time in between doesn't
+            // count.
             waited += start.elapsed().min(TICK);
         }
     }
 
-    fn look_after_children(&mut self) -> Result<(), StartError> {
+    fn poll_children(&mut self) -> Result<(), StartError> {
         let mut events = [EpollEvent::empty(); 64];
-        let count = match self.epoll.wait(&mut events, EpollTimeout::from(LOOK_AGAIN)) {
+        let count = match self.epoll.wait(&mut events, EpollTimeout::from(POLL_INTERVAL)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(errno) => {
@@ -74,8 +76,8 @@ impl Supervisor {
         };
         for token in events[..count].iter().map(EpollEvent::data) {
             match token {
-                SIGNALS => self.answer_signals(),
-                slot => self.hear(Slot::at(slot as u16)),
+                SIGNALS => self.handle_signals(),
+                slot => self.receive(Slot::at(slot as u16)),
             }
         }
         self.reap();
@@ -85,11 +87,11 @@ impl Supervisor {
 }
 
 impl EarlyDeaths {
-    /// Notes one, as it is worded for the operator; whether the reason is in the words.
-    pub fn note(&mut self, words: &str, has_reason: bool) {
+    /// Records a crash as it is reported to the operator, and whether `words` contain the reason.
+    pub fn record(&mut self, words: &str, has_reason: bool) {
         self.count += 1;
-        if has_reason || self.telling.as_ref().is_none_or(|(_, has_reason)| !has_reason) {
-            self.telling = Some((words.to_owned(), has_reason));
+        if has_reason || self.reported.as_ref().is_none_or(|(_, has_reason)| !has_reason) {
+            self.reported = Some((words.to_owned(), has_reason));
         }
     }
 }
@@ -99,17 +101,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_death_with_a_reason_says_more_than_a_later_one_without() {
+    fn a_crash_with_a_known_reason_is_reported_rather_than_a_later_one_without() {
         let mut deaths = EarlyDeaths::default();
-        for (words, has_reason, telling) in [
+        for (words, has_reason, reported) in [
             ("1", false, "1"),
             ("2", false, "2"),
             ("3", true, "3"),
             ("4", false, "3"),
             ("5", true, "5"),
         ] {
-            deaths.note(words, has_reason);
-            assert_eq!(deaths.telling.as_ref().map(|(words, _)| words.as_str()), Some(telling));
+            deaths.record(words, has_reason);
+            assert_eq!(deaths.reported.as_ref().map(|(words, _)| words.as_str()), Some(reported));
         }
         assert_eq!(deaths.count, 5);
     }

@@ -1,4 +1,5 @@
-//! Stopping: ask, wait, insist. It is the same however the stop was requested.
+//! Stopping the server: ask, wait, insist. The procedure is the same however the stop was
+//! requested.
 
 use super::children::Children;
 use super::{EXIT_FAILED, EXIT_NOT_STORED, EXIT_STOPPED, Supervisor};
@@ -10,27 +11,28 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
-/// How long the killed may take to be gone: only one that hangs in the kernel takes any time at
-/// all.
-const GONE: Duration = Duration::from_secs(2);
+/// How long killed children may take to end. Only one that hangs in the kernel takes any noticeable
+/// time.
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Turns of accepting before nobody comes in any more: for those who wait in the kernel's queue,
-/// though not for however many.
+/// Turns of accepting before the listeners are closed: for connections that wait in the kernel's
+/// queue, up to a limit.
 const LAST_TURNS: usize = 4;
 
-/// How far the end has come.
+/// How far the stop has progressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Not at all.
+    /// No stop was requested.
     Serving,
-    /// Nobody comes in, everyone is told, the outboxes drain: at the latest until then.
+    /// No connection is accepted any more, clients are notified, and the outboxes are emptied,
+    /// until this deadline at the latest.
     Draining(Instant),
-    /// At once.
+    /// The server stops at once.
     Now,
 }
 
 impl Stage {
-    /// When it goes on by itself.
+    /// When the stage ends by itself.
     pub fn deadline(self) -> Option<Instant> {
         match self {
             Stage::Draining(until) => Some(until),
@@ -40,19 +42,19 @@ impl Stage {
 }
 
 impl Supervisor {
-    /// Does what the signals ask for that have come.
-    pub(super) fn answer_signals(&mut self) {
+    /// Handles the signals that have arrived.
+    pub(super) fn handle_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             match signal {
                 Signal::SIGXCPU => self.out_of_cpu_time(),
                 Signal::SIGQUIT => self.dump_core(),
-                signal => self.told_to_stop(signal),
+                signal => self.begin_stop(signal),
             }
         }
     }
 
-    /// The first signal asks, the second insists.
-    fn told_to_stop(&mut self, signal: Signal) {
+    /// The first signal begins a graceful stop, a second one ends the server at once.
+    fn begin_stop(&mut self, signal: Signal) {
         if !self.work.segment.start_gate.is_open() {
             log::info!("{signal}: stopping before the server is ready");
             self.stage = Stage::Now;
@@ -67,55 +69,57 @@ impl Supervisor {
             "{signal}: stopping; clients have {} s to read what was sent to them",
             self.options.grace
         );
-        // Who has come before is told, too.
+        // Clients that connected before the stop are notified, too.
         for _ in 0..LAST_TURNS {
             self.accept();
         }
         self.listeners.close();
-        // Whoever crashed is needed once more: its clients are to be told, or what was said is to
-        // be stored.
-        self.children.hasten_respawns();
+        // Crashed processes are needed once more, to notify their clients or to store the last
+        // lines.
+        self.children.respawn_without_delay();
         self.stage =
             Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
     }
 
-    /// It comes each second from the soft limit on, so a second one doesn't insist.
+    /// The kernel repeats SIGXCPU each second after the soft limit, so a second one must not end
+    /// the server at once.
     fn out_of_cpu_time(&mut self) {
         if self.stage == Stage::Serving {
             log::error!("the limit on CPU time (ulimit -t) is reached; raise it");
-            self.told_to_stop(Signal::SIGXCPU);
+            self.begin_stop(Signal::SIGXCPU);
         }
     }
 
     fn dump_core(&mut self) {
         log::error!(
-            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server"
+            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP \
+             stop the server"
         );
         log_output::expect_end();
         self.log_process.flush();
-        // Its children die with it.
+        // The children are killed when it ends.
         if let Err(errno) = die_by(Signal::SIGQUIT) {
             log::error!("cannot end by SIGQUIT: {errno}; stopping at once");
         }
         self.stage = Stage::Now;
     }
 
-    /// Has everyone end what they do. Who isn't running is started all the same, and finds the
-    /// event set: its clients are to be told, too.
+    /// Sets the event that makes all processes finish. A process that isn't running is started all
+    /// the same, and finds the event set: its clients must be notified, too.
     fn drain(&self) {
         let is_half_over = self.stage.deadline().is_none_or(|until| {
             Instant::now() + Duration::from_secs(self.options.grace.into()) / 2 >= until
         });
-        // First come those who were let in before: a worker that has nobody, and nobody to come,
-        // says that it has drained. But one that takes nobody in, since it is stuck, keeps nobody
-        // else from being told.
+        // Connections that were accepted before must reach their workers first: a worker with no
+        // connection, and none to come, reports that it has drained. But a worker that is stuck and
+        // takes no connection must not delay the others, so half the grace period is the limit.
         if !self.work.serving.stopping.is_set() && (!self.children.has_backlog() || is_half_over) {
             self.work.serving.stopping.set();
             self.segment.doorbells.ring_all();
         }
     }
 
-    /// Goes on with the end, if it has begun: the exit code, when there is nothing more to do.
+    /// Continues the stop, if one was requested. Returns the exit code once nothing is left to do.
     pub(super) fn stop(&mut self) -> Option<i32> {
         if self.stage != Stage::Serving {
             self.drain();
@@ -126,7 +130,7 @@ impl Supervisor {
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => {
                 return None;
             }
-            Stage::Draining(_) => self.code_of_end(is_journal_done),
+            Stage::Draining(_) => self.final_exit_code(is_journal_done),
             Stage::Now => EXIT_FAILED,
         };
         end_children(&self.children);
@@ -135,8 +139,8 @@ impl Supervisor {
         Some(code)
     }
 
-    /// How the end turned out: the exit code, and what the operator should know.
-    fn code_of_end(&self, is_journal_done: bool) -> i32 {
+    /// The exit code of a graceful stop. Logs what is missing.
+    fn final_exit_code(&self, is_journal_done: bool) -> i32 {
         if is_journal_done && !self.children.are_drained() {
             log::warn!("some clients did not read everything in time");
         }
@@ -149,18 +153,18 @@ impl Supervisor {
     }
 }
 
-/// There is one way to stop a process. None is left, and no zombie, but for one that cannot
-/// die: the supervisor waits for it only so long. The log process isn't among them: it has yet
-/// to write what is logged here.
+/// Kills all children and reaps them. Neither a process nor a zombie is left, except one that can't
+/// end: the supervisor waits for that for a bounded time. The log process is not among the children
+/// here, since it still has to write what is logged now.
 pub(super) fn end_children(children: &Children) {
     let alive = children.alive().into_iter();
     let mut left: Vec<(String, Pid)> =
         alive.filter_map(|slot| Some((children.name(slot), children.pid(slot)?))).collect();
     for (_, pid) in &left {
-        // It is ours and not reaped, so the pid is its.
+        // The pid can't have been reused: the process is our child and was not reaped yet.
         let _ = kill(*pid, Signal::SIGKILL);
     }
-    let deadline = Instant::now() + GONE;
+    let deadline = Instant::now() + REAP_TIMEOUT;
     loop {
         left.retain(|(_, pid)| {
             matches!(
@@ -175,7 +179,8 @@ pub(super) fn end_children(children: &Children) {
     }
     for (name, pid) in left {
         log::error!(
-            "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it"
+            "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for \
+             it"
         );
     }
 }

@@ -1,67 +1,72 @@
-//! Finds processes that hang. A process that lives but is stuck blocks the others: it holds the
+//! Finds processes that hang. A running process that is stuck blocks the others: it holds the log's
 //! lock, or its cursor keeps the ring full.
 //!
-//! The watchdog looks from outside, at numbers in shared memory, and needs no clock of the
-//! processes that it watches. A process is stalled if a number that should have changed has stayed
-//! the same for two seconds: the log's lock in the same hold, a cursor behind the tail, a thread in
-//! the same turn. Waiting for room, for the lock or for a peer happens between turns and does not
-//! count. A thread may also hang between two turns, where it should wake up when there is work;
-//! that does not show from outside. So the supervisor asks each process for an answer now and then,
-//! which both of its threads have to give. It asks a few processes at a time, since an idle process
-//! has to be woken three times for it, which takes some 100 µs of CPU. That is 0.005 % of a CPU for
-//! each process, and with a thousand processes no more than 0.4 % together, where it takes half a
-//! minute to ask each one. One process at a time is killed, the lock's owner first; then all the
-//! others get two seconds again.
+//! The watchdog reads numbers in shared memory, and needs no clock of the processes that it
+//! watches. A process is stalled if a number that should have changed has stayed the same for two
+//! seconds: the lock is still in the same hold, a cursor before the tail has not moved, or a thread
+//! is still in the same turn. Waiting for room, for the lock or for a peer happens between turns
+//! and does not count.
+//!
+//! A thread may also hang between two turns, where it should wake up when there is work. That is
+//! not visible in these numbers. So the supervisor challenges each process now and then, and both
+//! threads of the process have to answer. An idle process has to be woken three times for that,
+//! which takes some 100 µs of CPU. So only a few processes are challenged at a time. That is 0.005
+//! % of a CPU for each process, and at most 0.4 % together; with a thousand processes a round takes
+//! half a minute.
+//!
+//! Only one process at a time is killed, the lock's owner first. Then all others get two seconds
+//! again.
 //!
 //! A process that waits for the CPU is not stuck, and its successor would not get the CPU any
 //! sooner. On a machine that is busy with other programs, and above all with `--nice` or `--sched
-//! idle`, that may take seconds. The kernel says how long each thread ran, and how long it waited
-//! to run: see `cpu_use`.
+//! idle`, it may wait for seconds. The kernel reports how long each thread ran, and how long it
+//! waited to run: see `cpu_use`.
 
-use super::children::Fault;
+use super::child::Fault;
 use super::cpu_use::CpuUse;
 use crate::ipc::mutex::Holder;
 use crate::segment::{Segment, Thread};
 use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
-/// How long the same number may stay.
-const STALLED: Duration = Duration::from_secs(2);
-/// How long one may wait for the CPU. Everyone else waits for it meanwhile.
+/// How long a number may stay the same.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// How long a process may wait for the CPU. All others wait for it meanwhile.
 const STARVED_MAX: Duration = Duration::from_secs(20);
-/// A process is asked for a sign of life no oftener than this,
-const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// and so many at a look.
-const ASKED_PER_LOOK: usize = 8;
-/// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to
-/// blame.
-const LOOKS_MIN: u32 = 4;
-/// Looks closer together than this are one.
-const LOOK_APART: Duration = Duration::from_millis(200);
+/// The shortest time between two challenges of a process.
+const CHALLENGE_INTERVAL: Duration = Duration::from_secs(2);
+/// How many processes are challenged in one check.
+const CHALLENGES_PER_CHECK: usize = 8;
+/// In how many checks a number must have been the same. When the supervisor itself didn't run for a
+/// while, the others are not to blame.
+const CHECKS_MIN: u32 = 4;
+/// The shortest time between two checks.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(200);
 
-/// What was seen of everyone.
+/// What the watchdog has seen of all processes.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     lock: Watch<Holder>,
     slots: Vec<SlotWatch>,
-    /// The slot before which were those that were asked for a sign of life last.
-    ask_next: usize,
-    last_look: Option<Instant>,
+    /// The slot at which the next round of challenges begins.
+    challenge_next: usize,
+    last_check: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct SlotWatch {
-    /// With the beat of the thread that reads: one that takes many sessions over is at work.
+    /// The cursor, with the beat of the send thread: a worker that takes over many sessions makes
+    /// progress though its cursor stays.
     cursor: Watch<(Sequence, u64)>,
     threads: [Watch<u64>; 2],
-    /// The signs of life that were asked for.
-    signs: [Watch<(u64, u64)>; 2],
-    asked_at: Option<Instant>,
-    /// What it had used of the CPU when it was first seen to stand still, and when that was.
-    still: Option<(Instant, CpuUse)>,
+    /// Unanswered challenges, by thread.
+    answers: [Watch<(u64, u64)>; 2],
+    challenged_at: Option<Instant>,
+    /// When it was first seen to stand still, and how much CPU time it had used by then.
+    standstill: Option<(Instant, CpuUse)>,
 }
 
-/// One number, and since when it has been the same.
+/// A number, since when it has been the same, and in how many checks.
 #[derive(Clone, Debug)]
 struct Watch<T> {
     seen: Option<(T, Instant, u32)>,
@@ -74,54 +79,55 @@ impl<T> Default for Watch<T> {
 }
 
 impl<T: PartialEq + Copy> Watch<T> {
-    /// Sees the number, `None` if it may stay. Whether it has been the same for too long.
-    fn see(&mut self, number: Option<T>, now: Instant) -> bool {
+    /// Records the number; `None` if it may stay the same. Returns whether it has been the same for
+    /// too long.
+    fn update(&mut self, number: Option<T>, now: Instant) -> bool {
         self.seen = match (number, self.seen) {
             (None, _) => None,
-            (Some(number), Some((last, since, looks))) if last == number => {
-                Some((last, since, looks + 1))
+            (Some(number), Some((last, since, checks))) if last == number => {
+                Some((last, since, checks + 1))
             }
             (Some(number), _) => Some((number, now, 1)),
         };
-        self.seen.is_some_and(|(_, since, looks)| {
-            now.duration_since(since) >= STALLED && looks >= LOOKS_MIN
+        self.seen.is_some_and(|(_, since, checks)| {
+            now.duration_since(since) >= STALLED_AFTER && checks >= CHECKS_MIN
         })
     }
 
-    /// Whether it was the same the last time, too.
-    fn is_still(&self) -> bool {
-        self.seen.is_some_and(|(_, _, looks)| looks > 1)
+    /// Whether it was already the same in the previous check.
+    fn is_unchanged(&self) -> bool {
+        self.seen.is_some_and(|(_, _, checks)| checks > 1)
     }
 }
 
 impl Watchdog {
-    /// Has seen nothing yet of so many slots.
+    /// A watchdog for this many slots that has seen nothing yet.
     pub fn new(slots: usize) -> Watchdog {
         Watchdog {
             lock: Watch::default(),
             slots: vec![SlotWatch::default(); slots],
-            ask_next: 0,
-            last_look: None,
+            challenge_next: 0,
+            last_check: None,
         }
     }
 
-    /// Another process is in this slot.
-    pub fn forget(&mut self, slot: Slot) {
+    /// Forgets what was seen of a slot, since it has another process now.
+    pub fn reset(&mut self, slot: Slot) {
         self.slots[slot.index()] = SlotWatch::default();
-        // A lock that its owner's death left locked is not held by the successor.
+        // A successor does not hold the lock that its predecessor died with.
         if self.lock.seen.is_some_and(|(holder, ..)| holder.owner == slot.index() as u32) {
             self.lock = Watch::default();
         }
     }
 
-    /// Whether the next look is one: a moment has passed since the last.
+    /// Whether enough time has passed for another check.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.last_look.is_none_or(|last| now.duration_since(last) >= LOOK_APART)
+        self.last_check.is_none_or(|last| now.duration_since(last) >= CHECK_INTERVAL_MIN)
     }
 
-    /// Looks at everyone that is alive; `used` tells what they have used of the CPU, if the kernel
-    /// does. The one to be killed, and why.
-    pub fn look(
+    /// Checks all processes in `alive`. `used` returns how much CPU time a process has used, if the
+    /// kernel reports it. Returns the process to be killed, and why.
+    pub fn check(
         &mut self,
         segment: &Segment,
         alive: &[Slot],
@@ -131,44 +137,48 @@ impl Watchdog {
         if !self.is_due(now) {
             return None;
         }
-        self.last_look = Some(now);
-        let verdict = self.judge(segment, alive, used, now);
+        self.last_check = Some(now);
+        let verdict = self.find_stalled(segment, alive, used, now);
         if verdict.is_some() {
-            // Whoever waited for it shall not be blamed for that.
+            // Others may have stalled only because they waited for this process, so all start
+            // afresh.
             *self = Watchdog {
-                last_look: self.last_look,
-                ask_next: self.ask_next,
+                last_check: self.last_check,
+                challenge_next: self.challenge_next,
                 ..Watchdog::new(self.slots.len())
             };
         }
-        self.ask(segment, alive, now);
+        self.challenge(segment, alive, now);
         verdict
     }
 
-    /// Asks the next few processes for a sign of life.
-    fn ask(&mut self, segment: &Segment, alive: &[Slot], now: Instant) {
-        let start = alive.partition_point(|slot| slot.index() < self.ask_next);
-        let (before, behind) = alive.split_at(start);
+    /// Challenges the next few processes.
+    fn challenge(&mut self, segment: &Segment, alive: &[Slot], now: Instant) {
+        let start = alive.partition_point(|slot| slot.index() < self.challenge_next);
+        let (before, after) = alive.split_at(start);
         let is_due = |slot: &&Slot| {
             let is_long_ago = self.slots[slot.index()]
-                .asked_at
-                .is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
+                .challenged_at
+                .is_none_or(|at| now.duration_since(at) >= CHALLENGE_INTERVAL);
             let has_answered = [Thread::Receive, Thread::Send]
                 .into_iter()
                 .all(|thread| segment.heartbeats.unanswered(**slot, thread).is_none());
-            // One that hasn't begun to read has no loop yet.
+            // A process that hasn't begun to read has no loop yet that could answer.
             is_long_ago && has_answered && segment.cursors.get(**slot).is_some()
         };
         let due: Vec<Slot> =
-            behind.iter().chain(before).filter(is_due).take(ASKED_PER_LOOK).copied().collect();
+            after.iter().chain(before).filter(is_due).take(CHALLENGES_PER_CHECK).copied().collect();
         for slot in due {
-            self.slots[slot.index()].asked_at = Some(now);
-            self.ask_next = slot.index() + 1;
+            self.slots[slot.index()].challenged_at = Some(now);
+            self.challenge_next = slot.index() + 1;
             segment.heartbeats.challenge(slot, segment.doorbells);
         }
     }
 
-    fn judge(
+    /// Returns the process to be killed, if any is stalled: the lock's owner first, then the reader
+    /// that is furthest behind, then a process with a busy or a frozen thread. Returns none while
+    /// the lock's owner waits for the CPU.
+    fn find_stalled(
         &mut self,
         segment: &Segment,
         alive: &[Slot],
@@ -176,7 +186,7 @@ impl Watchdog {
         now: Instant,
     ) -> Option<(Slot, Fault)> {
         let holder = segment.log.lock_holder();
-        let is_lock_stalled = self.lock.see(holder, now);
+        let is_lock_stalled = self.lock.update(holder, now);
         let tail = segment.log.tail();
         let owner = holder
             .map(|holder| Slot::at(holder.owner as u16))
@@ -184,29 +194,30 @@ impl Watchdog {
         let (mut slowest, mut busy, mut frozen, mut is_owner_starved) = (None, None, None, false);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
-            let behind = segment.cursors.get(slot).filter(|&cursor| cursor < tail);
+            let lagging = segment.cursors.get(slot).filter(|&cursor| cursor < tail);
             let beat = segment.heartbeats.beat(slot, Thread::Send);
-            let reads_nothing = watch.cursor.see(behind.map(|cursor| (cursor, beat)), now);
+            let reads_nothing = watch.cursor.update(lagging.map(|cursor| (cursor, beat)), now);
             let mut is_busy = false;
             for (thread, watch) in
                 [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads)
             {
-                is_busy |= watch.see(segment.heartbeats.busy_beat(slot, thread), now);
+                is_busy |= watch.update(segment.heartbeats.busy_beat(slot, thread), now);
             }
             let mut is_frozen = false;
-            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.signs)
+            for (thread, watch) in
+                [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.answers)
             {
-                is_frozen |= watch.see(segment.heartbeats.unanswered(slot, thread), now);
+                is_frozen |= watch.update(segment.heartbeats.unanswered(slot, thread), now);
             }
             let has_lock = owner == Some(slot);
-            watch.note_use(has_lock && self.lock.is_still(), || used(slot), now);
+            watch.record_cpu_use(has_lock && self.lock.is_unchanged(), || used(slot), now);
             let is_stalled = reads_nothing || is_busy || is_frozen || has_lock && is_lock_stalled;
             if is_stalled && watch.is_starved(|| used(slot), now) {
                 is_owner_starved |= has_lock;
                 continue;
             }
             if reads_nothing {
-                slowest = slowest.min(Some((behind, slot))).or(Some((behind, slot)));
+                slowest = slowest.min(Some((lagging, slot))).or(Some((lagging, slot)));
             }
             if is_busy {
                 busy = Some(slot);
@@ -216,7 +227,7 @@ impl Watchdog {
             }
         }
         if is_owner_starved {
-            // They wait for one who waits for the CPU.
+            // The others wait for the lock, and its owner waits for the CPU.
             return None;
         }
         let owner = owner.filter(|_| is_lock_stalled).map(|slot| (slot, Fault::KeptLock));
@@ -228,24 +239,28 @@ impl Watchdog {
 }
 
 impl SlotWatch {
-    /// Notes what it has used of the CPU when it is first seen to stand still, in one way or
-    /// another.
-    fn note_use(&mut self, keeps_lock: bool, used: impl Fn() -> Option<CpuUse>, now: Instant) {
+    /// Records the CPU time when the process is first seen to stand still in any way.
+    fn record_cpu_use(
+        &mut self,
+        keeps_lock: bool,
+        used: impl Fn() -> Option<CpuUse>,
+        now: Instant,
+    ) {
         if !keeps_lock
-            && !self.cursor.is_still()
-            && !self.threads.iter().any(Watch::is_still)
-            && !self.signs.iter().any(Watch::is_still)
+            && !self.cursor.is_unchanged()
+            && !self.threads.iter().any(Watch::is_unchanged)
+            && !self.answers.iter().any(Watch::is_unchanged)
         {
-            self.still = None;
-        } else if self.still.is_none() {
-            self.still = used().map(|used| (now, used));
+            self.standstill = None;
+        } else if self.standstill.is_none() {
+            self.standstill = used().map(|used| (now, used));
         }
     }
 
-    /// Whether it has done little but wait for the CPU since it was seen to stand still, and not
-    /// for too long.
+    /// Whether it has mostly waited for the CPU since it was first seen to stand still, and not for
+    /// too long.
     fn is_starved(&self, used: impl Fn() -> Option<CpuUse>, now: Instant) -> bool {
-        let (Some((since, before)), Some(used)) = (self.still, used()) else { return false };
+        let (Some((since, before)), Some(used)) = (self.standstill, used()) else { return false };
         let (elapsed, ran, waited) = (
             now.duration_since(since),
             used.ran.saturating_sub(before.ran),
@@ -256,238 +271,4 @@ impl SlotWatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::segment::{Batch, Geometry};
-    use forkchat_common::ids::Micros;
-
-    const ALIVE: [Slot; 2] = [Slot::at(0), Slot::at(1)];
-
-    fn segment() -> &'static Segment {
-        let segment = Segment::create(Geometry {
-            ring_bytes: 1 << 16,
-            slots: 2,
-            sessions_max: 1,
-            snapshot_bytes_max: 8,
-        })
-        .unwrap();
-        ALIVE.iter().for_each(|&slot| drop(segment.join(slot).unwrap()));
-        segment
-    }
-
-    /// Everyone who lives gives a sign of life.
-    fn live(segment: &Segment) {
-        for slot in ALIVE {
-            segment.heartbeats.answer(slot, Thread::Send);
-            segment.heartbeats.answer(slot, Thread::Receive);
-        }
-    }
-
-    /// Looks every quarter of a second for so long; the first verdict and when it came.
-    fn watch(
-        segment: &Segment,
-        millis: u64,
-        mut meanwhile: impl FnMut(),
-    ) -> Option<(Slot, Fault, u64)> {
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-        (0..millis / 250).find_map(|look| {
-            live(segment);
-            meanwhile();
-            let verdict =
-                watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
-            verdict.map(|(slot, why)| (slot, why, look * 250))
-        })
-    }
-
-    fn append(segment: &Segment) {
-        let mut batch = Batch::default();
-        batch.push(|payload| payload.extend_from_slice(b"news"));
-        segment.log.append(Slot::at(0), &batch, Micros(0)).unwrap();
-    }
-
-    #[test]
-    fn idle_processes_are_left_alone() {
-        assert_eq!(watch(segment(), 60_000, || ()), None);
-    }
-
-    #[test]
-    fn who_keeps_the_lock_is_killed_before_those_who_wait_for_it() {
-        let segment = segment();
-        append(segment);
-        let _held = segment.log.hold_lock(Slot::at(1));
-        assert_eq!(watch(segment, 10_000, || ()), Some((Slot::at(1), Fault::KeptLock, 2_000)));
-    }
-
-    #[test]
-    fn who_reads_nothing_is_killed_and_who_is_slow_is_not() {
-        let segment = segment();
-        let mut read = segment.log.tail();
-        append(segment);
-        let moves = || {
-            append(segment);
-            read = Sequence(read.0 + 1);
-            segment.cursors.publish(Slot::at(0), read);
-        };
-        assert_eq!(watch(segment, 10_000, moves), Some((Slot::at(1), Fault::ReadNothing, 2_000)));
-    }
-
-    #[test]
-    fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_killed_when_that_stops_too()
-     {
-        let segment = segment();
-        append(segment);
-        segment.cursors.publish(Slot::at(0), segment.log.tail());
-        let mut sessions = 0..39;
-        // It begins a turn for each session, and applies nothing meanwhile.
-        let takes_over = || {
-            if sessions.next().is_some() {
-                segment.heartbeats.begin_turn(Slot::at(1), Thread::Send);
-            }
-        };
-        // The last beat is seen after 38 quarters of a second.
-        assert_eq!(
-            watch(segment, 20_000, takes_over),
-            Some((Slot::at(1), Fault::ReadNothing, 38 * 250 + 2_000))
-        );
-    }
-
-    #[test]
-    fn who_spins_in_one_turn_is_killed() {
-        let segment = segment();
-        segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
-        let busy = || {
-            segment.heartbeats.begin_turn(Slot::at(1), Thread::Send);
-        };
-        assert_eq!(watch(segment, 10_000, busy), Some((Slot::at(0), Fault::Busy, 2_000)));
-    }
-
-    #[test]
-    fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
-        let segment = segment();
-        segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
-        segment.reset_threads(Slot::at(0));
-        assert_eq!(watch(segment, 10_000, || ()), None);
-    }
-
-    #[test]
-    fn a_thread_that_gives_no_sign_of_life_is_the_end_of_its_process() {
-        for frozen in [Thread::Receive, Thread::Send] {
-            let segment = segment();
-            let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-            let verdict = (0..40).map(|look| look * 250).find_map(|millis| {
-                let verdict =
-                    watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(millis));
-                segment.heartbeats.answer(Slot::at(1), Thread::Send);
-                segment.heartbeats.answer(Slot::at(1), Thread::Receive);
-                if frozen == Thread::Receive {
-                    segment.heartbeats.answer(Slot::at(0), Thread::Send);
-                }
-                Some((verdict?, millis))
-            });
-            // It is asked at the first look, and seen not to have answered at the second.
-            assert_eq!(verdict, Some(((Slot::at(0), Fault::Frozen), 2_250)), "{frozen:?}");
-        }
-    }
-
-    #[test]
-    fn a_send_thread_in_a_long_turn_is_alive_while_its_beat_changes() {
-        let segment = segment();
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-        for look in 0..40 {
-            segment.heartbeats.begin_turn(Slot::at(0), Thread::Send);
-            segment.heartbeats.answer(Slot::at(1), Thread::Send);
-            segment.heartbeats.answer(Slot::at(1), Thread::Receive);
-            assert_eq!(
-                watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
-                None
-            );
-        }
-    }
-
-    #[test]
-    fn many_processes_are_asked_for_a_sign_of_life_in_turn_a_few_at_a_time() {
-        const SLOTS: u16 = 20;
-        let segment = Segment::create(Geometry {
-            ring_bytes: 1 << 16,
-            slots: SLOTS.into(),
-            sessions_max: 1,
-            snapshot_bytes_max: 8,
-        })
-        .unwrap();
-        let alive: Vec<Slot> = (0..SLOTS).map(Slot::at).collect();
-        alive.iter().for_each(|&slot| drop(segment.join(slot).unwrap()));
-        let (mut watchdog, start) = (Watchdog::new(SLOTS.into()), Instant::now());
-        let mut asked = |look: u64| {
-            assert_eq!(
-                watchdog.look(segment, &alive, |_| None, start + Duration::from_millis(look * 250)),
-                None
-            );
-            let asked = alive.iter().filter(|slot| {
-                segment.heartbeats.answer(**slot, Thread::Send)
-                    | segment.heartbeats.answer(**slot, Thread::Receive)
-            });
-            asked.map(|slot| slot.index()).collect::<Vec<usize>>()
-        };
-        let of_looks: Vec<Vec<usize>> = (0..9).map(&mut asked).collect();
-        let expected: [Vec<usize>; 3] = [(0..8).collect(), (8..16).collect(), (16..20).collect()];
-        assert_eq!(of_looks[..3], expected);
-        assert!(of_looks[3..8].iter().all(Vec::is_empty), "{of_looks:?}");
-        assert_eq!(of_looks[8], expected[0], "after two seconds again");
-    }
-
-    #[test]
-    fn a_successor_is_not_blamed_for_the_lock_that_its_predecessor_died_with() {
-        let segment = segment();
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-        let _held = segment.log.hold_lock(Slot::at(1));
-        for millis in (0..4_000).step_by(250) {
-            live(segment);
-            if millis == 1_000 {
-                watchdog.forget(Slot::at(1));
-            }
-            let now = start + Duration::from_millis(millis);
-            let verdict = watchdog.look(segment, &ALIVE, |_| None, now);
-            assert_eq!(verdict.is_some(), millis == 3_000, "after {millis} ms: {verdict:?}");
-            if verdict.is_some() {
-                return;
-            }
-        }
-    }
-
-    #[test]
-    fn a_supervisor_that_did_not_run_blames_nobody() {
-        let segment = segment();
-        segment.heartbeats.begin_turn(Slot::at(0), Thread::Send);
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-        assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start), None);
-        assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
-    }
-
-    /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of
-    /// the time, in percent; perhaps does so now.
-    fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
-        let segment = segment();
-        segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-        (0..240).map(|look| look * 250).find(|&millis| {
-            let now = Duration::from_millis(millis);
-            let used =
-                |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
-            watchdog.look(segment, &ALIVE, used, start + now) == Some((Slot::at(0), Fault::Busy))
-        })
-    }
-
-    #[test]
-    fn who_waits_for_the_cpu_has_more_time_and_who_spins_or_sleeps_has_not() {
-        assert_eq!(killed_after(0, 0, false), Some(2_000), "it sleeps");
-        assert_eq!(killed_after(100, 0, true), Some(2_000), "it spins");
-        assert_eq!(killed_after(20, 80, true), Some(2_000), "it spins among others who do");
-        // From the second look on.
-        assert_eq!(
-            killed_after(1, 99, false),
-            Some(20_250),
-            "it waits, and the others wait long enough"
-        );
-        assert_eq!(killed_after(0, 0, true), Some(20_250), "it has waited all the time, and does");
-    }
-}
+mod tests;

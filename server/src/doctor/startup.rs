@@ -12,15 +12,15 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::time::{Duration, Instant};
 
-/// As many as a worker has at first, with a stack as the smallest has it.
+/// As many threads as a worker has at first, with the smallest stack that any thread has.
 const THREADS: usize = 3;
 const STACK_BYTES: usize = 64 * 1024;
-/// A timeout that is over soon.
+/// A short timeout, in milliseconds.
 const SOON: u8 = 1;
-/// Exit code of a child that failed without an error of the system.
+/// The exit code of a child that failed without a system error.
 const FAILED: i32 = 255;
 
-/// Runs something in a child of its own, which exits with the error's number.
+/// Runs `work` in a child process. It returns 0, or the number of a system error.
 fn in_child(what: &str, deadline: Instant, work: impl FnOnce() -> i32) -> Result<(), Failure> {
     let mut child = Process::start(work).map_err(cannot("fork"))?;
     let patience = deadline.saturating_duration_since(Instant::now());
@@ -34,7 +34,7 @@ fn in_child(what: &str, deadline: Instant, work: impl FnOnce() -> i32) -> Result
     }
 }
 
-/// In a child: a process with threads can't fork, and this one has to.
+/// In a child, since a process with threads can't fork, and this one has to.
 pub(super) fn threads(deadline: Instant) -> Result<(), Failure> {
     in_child("start a thread (clone3, clone)", deadline, || {
         start_threads(THREADS, STACK_BYTES)
@@ -67,7 +67,7 @@ pub(super) fn waiting(_: Instant) -> Result<(), Failure> {
     expect("events when there was one", wait()?, 1)
 }
 
-/// In a child: the signal is blocked there alone.
+/// In a child, so that the signal is blocked only there.
 pub(super) fn signals(deadline: Instant) -> Result<(), Failure> {
     in_child("take a signal as a value (signalfd4)", deadline, || {
         let take = || {
@@ -89,7 +89,7 @@ pub(super) fn signals(deadline: Instant) -> Result<(), Failure> {
 pub(super) fn robust_list(_: Instant) -> Result<(), Failure> {
     match has_robust_list() {
         Ok(has) => expect("whether this thread's list is registered", has, true),
-        // Where it isn't told it is unknown; the check with a killed owner shows it.
+        // If the kernel doesn't report it, it is unknown; the check with a killed owner shows it.
         Err(_) => Ok(()),
     }
 }
