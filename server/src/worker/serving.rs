@@ -13,6 +13,9 @@
 //! after that, the record alone counts. A worker that is killed anywhere in a turn loses nothing
 //! that is not in the log, the kernel or a snapshot.
 
+mod deadlines;
+mod drain;
+
 use super::input::{Input, Lines};
 use super::outgoing::Outgoing;
 use super::reading::{Next, Reading};
@@ -29,6 +32,8 @@ use crate::proposer::{Proposer, fact_batch};
 use crate::replica::Replica;
 use crate::segment::{Dropped, Place, Segment, Thread};
 use crate::stand_in::{Post, Reserve};
+use deadlines::Timer;
+use drain::Drain;
 use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use std::collections::BTreeSet;
@@ -45,13 +50,6 @@ const PIECE_BLOCKS: u64 = 16;
 /// While it applies, others are told so often how far it is: writers wait for it, and the watchdog
 /// looks whether it moves.
 const PUBLISH_BLOCKS: u64 = 512;
-/// How long after a connection the first thing that arrives still counts as having come with it. A
-/// client that sends nothing is welcomed then: one of another protocol has sent its request by that
-/// time, and is answered with nothing before it.
-const ARRIVAL: u64 = Micros::SECOND / 20;
-/// How long a first line that has begun by then is waited for: over a slow network a request comes
-/// in pieces.
-const FIRST_LINE: u64 = 5 * Micros::SECOND;
 /// How long an ended session's last words wait for their reader.
 const LAST_WORDS: u64 = 10 * Micros::SECOND;
 /// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held
@@ -59,13 +57,8 @@ const LAST_WORDS: u64 = 10 * Micros::SECOND;
 const PENDING_MAX: usize = 1_024;
 /// When the system can't wait for a socket's input now, it is asked again after this.
 const ARM_AGAIN: u64 = Micros::SECOND / 20;
-/// When something is on its way to the kernel, one looks this soon whether it has come there: until
-/// then a successor would have more to do.
-const FLIGHT_CHECK: Duration = Duration::from_millis(100);
 /// Outboxes that are idle for so long give back their memory.
 const TIDY: u64 = Micros::SECOND / 4;
-/// How often UDP sessions are looked at for silence.
-const SILENCE_CHECK: u64 = Micros::SECOND;
 
 /// What a worker is told once, before it starts.
 #[derive(Clone, Debug)]
@@ -120,23 +113,6 @@ pub(super) enum Then {
         session: SessionId,
         lines: u64,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    ReadOn(SessionId),
-    /// And since when its first line is waited for.
-    Arrival(SessionId, Micros),
-    LastWords(SessionId),
-    Silence,
-    Tidy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
-    No,
-    Asked,
-    Done,
 }
 
 impl<S: Sockets> Serving<S> {
@@ -272,14 +248,6 @@ impl<S: Sockets> Serving<S> {
         self.proposer.rung();
     }
 
-    /// How long the worker may sleep at most.
-    fn next_timer(&self) -> Option<Duration> {
-        let now = self.segment.clock.uptime();
-        let timer = self.timers.next().map(|at| Duration::from_micros(at.since(now)));
-        let flight = self.outgoing.outboxes.is_in_flight().then_some(FLIGHT_CHECK);
-        timer.into_iter().chain(flight).min()
-    }
-
     /// The state.
     #[cfg(test)]
     pub fn chat(&self) -> &crate::chat::Chat {
@@ -299,12 +267,6 @@ impl<S: Sockets> Serving<S> {
             self.set_arrival_timer(session);
         }
         self.propose_lines(session, lines);
-    }
-
-    /// A program's first lines come a moment after its connection, and belong to it: only then other
-    /// sessions may be notified of it.
-    pub(super) fn set_arrival_timer(&mut self, session: SessionId) {
-        self.set_timer(ARRIVAL, Timer::Arrival(session, self.segment.clock.uptime()));
     }
 
     /// After its first lines other sessions may be notified of a session; of one that ends with them
@@ -459,49 +421,6 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    fn set_timer(&mut self, after: u64, timer: Timer) {
-        self.timers.set(self.segment.clock.uptime().plus(after), timer);
-    }
-
-    /// From now on UDP sessions are looked at for silence, until there is none.
-    pub(super) fn set_silence_timer(&mut self) {
-        if !self.timers.contains(&Timer::Silence) {
-            self.set_timer(SILENCE_CHECK, Timer::Silence);
-        }
-    }
-
-    fn run_timers(&mut self) {
-        let now = self.segment.clock.uptime();
-        while let Some(timer) = self.timers.take_due(now) {
-            match timer {
-                // It is read on already if something else has happened meanwhile.
-                Timer::ReadOn(session) if !self.reading.is_delayed(session) => {}
-                Timer::ReadOn(session) => self.read_on(session),
-                Timer::Arrival(session, since) => self.end_arrival(session, since, now),
-                Timer::LastWords(session) => self.outgoing.outboxes.drop_unwritten(session),
-                Timer::Silence => self.end_silent(),
-                Timer::Tidy => {
-                    self.outgoing.outboxes.tidy();
-                    self.is_tidying = false;
-                }
-            }
-        }
-    }
-
-    /// A session's first line has been waited for since then.
-    fn end_arrival(&mut self, session: SessionId, since: Micros, now: Micros) {
-        if self.is_announced(session) {
-            return;
-        }
-        let waited = now.since(since);
-        if waited < FIRST_LINE && self.outgoing.sockets.unread(session) > 0 {
-            // Each time twice as long, so that it is looked at a few times only.
-            let timer = Timer::Arrival(session, since);
-            return self.set_timer(waited.min(FIRST_LINE - waited), timer);
-        }
-        self.propose_fact(session, Fact::Arrived);
-    }
-
     /// Ends the sessions of which something was quarantined.
     fn end_quarantined(&mut self) {
         let quarantine = &self.segment.quarantine;
@@ -515,43 +434,6 @@ impl<S: Sockets> Serving<S> {
             quarantine.list().map(Place::session).filter(is_mine).collect();
         for session in sessions {
             self.propose_fact(session, Fact::Closed(CloseReason::Quarantined));
-        }
-    }
-
-    fn end_silent(&mut self) {
-        let Some(udp) = &self.outgoing.udp else { return };
-        let silent = udp.silent(&self.replica.chat, self.segment.clock.uptime());
-        let is_empty = udp.is_empty();
-        for (session, since) in silent {
-            self.propose_fact(session, Fact::Silent { since });
-        }
-        if !is_empty {
-            self.set_timer(SILENCE_CHECK, Timer::Silence);
-        }
-    }
-
-    /// Whether the server ends, and this worker hasn't begun to.
-    fn is_to_drain(&self) -> bool {
-        self.drain == Drain::No && self.config.stopping.is_set()
-    }
-
-    /// All sessions are notified, by a record like any other. Each worker proposes it, since none
-    /// knows whether another will live to do so; the first counts.
-    fn begin_drain(&mut self) {
-        if self.is_to_drain() {
-            self.drain = Drain::Asked;
-            self.propose_fact(SessionId::NONE, Fact::Stopping);
-        }
-    }
-
-    fn finish_drain(&mut self) {
-        if self.drain == Drain::Asked
-            && self.replica.chat.is_stopping()
-            && self.proposer.pending() == 0
-            && self.outgoing.outboxes.is_empty()
-        {
-            self.drain = Drain::Done;
-            self.outgoing.sockets.drained();
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::deadlines::{ARRIVAL, FIRST_LINE};
 use super::*;
 use crate::segment::Geometry;
 use crate::worker::fakes::{FakeSockets, dropped, never, origin};

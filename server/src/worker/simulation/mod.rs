@@ -8,6 +8,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `clients` | what the clients do |
+//! | `checks` | what must hold |
 //! | `world` | the clients, and the kernel between them and their workers |
 //! | `spy` | what each client should have received |
 //! | `disk` | the journal's two threads, and what they have stored |
@@ -15,6 +17,8 @@
 //! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more,
 //! `FORKCHAT_SIM_SEED=7` one.
 
+mod checks;
+mod clients;
 mod disk;
 mod spy;
 mod world;
@@ -25,13 +29,12 @@ use super::serving::{Serving, ServingConfig};
 use super::slow_readers::Bounds;
 use super::takeover::{self, Inherited};
 use crate::segment::{Geometry, Segment, simulated};
-use disk::{Disk, JournalProcess, text_of};
+use disk::{Disk, JournalProcess};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use spy::Spy;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
-use world::{Client, Wires, World, peek, said_by};
+use world::{Client, Wires, World, peek};
 
 const WORKERS: u16 = 3;
 const JOURNAL: Slot = Slot::at(WORKERS);
@@ -59,6 +62,7 @@ impl Dice {
         ((z ^ (z >> 31)) % sides as u64) as usize
     }
 }
+
 struct Simulation {
     seed: u64,
     /// The negative control.
@@ -102,6 +106,7 @@ fn config(pid: u32) -> ServingConfig {
         stand_in: None,
     }
 }
+
 impl Simulation {
     fn new(seed: u64, segment: &'static Segment) -> Simulation {
         segment.wipe();
@@ -258,92 +263,6 @@ impl Simulation {
         self.journal = self.survived(JOURNAL, turned);
     }
 
-    fn arrive(&mut self) {
-        let Some(cell) = self.free.pop() else { return };
-        self.serial += 1;
-        let (session, slot) =
-            (SessionId::new(self.serial, cell), Slot::at(self.dice.roll(WORKERS.into()) as u16));
-        let kernel_bytes_max = [40, 700, 100_000][self.dice.roll(3)];
-        let mut client = Client {
-            session,
-            slot,
-            sent: Vec::new(),
-            consumed: 0,
-            has_ended: false,
-            taken: Vec::new(),
-            read: 0,
-            kernel_bytes_max,
-            has_relay: self.has_relays,
-            in_flight: Vec::new(),
-            armed: None,
-            in_long_line: false,
-            finished: None,
-            is_dropped: false,
-        };
-        if self.dice.roll(2) == 0 {
-            client.sent.extend_from_slice(
-                format!("/nick early{}\nhello\nhal", self.dice.roll(3)).as_bytes(),
-            );
-        }
-        // Without a worker it waits for the next.
-        if self.workers[slot.index()].is_some() {
-            let lines = peek(&mut client, LINES_PER_PEEK as u64, self.reads_first);
-            self.queues[slot.index()].push_back(Input::Opened {
-                session,
-                origin: origin(1),
-                connection: (),
-                lines,
-            });
-        }
-        self.world.borrow_mut().push(client);
-    }
-
-    fn some_client(&mut self) -> Option<usize> {
-        let count = self.world.borrow().len();
-        (count > 0).then(|| self.dice.roll(count))
-    }
-
-    fn type_something(&mut self) {
-        let Some(index) = self.some_client() else { return };
-        let number = self.serial * 1_000 + self.dice.roll(1_000) as u64;
-        let text = match self.dice.roll(16) {
-            12.. if self.is_long => format!("{} {number}\n", "much ".repeat(self.dice.roll(400))),
-            0 => format!("/nick n{}\n", number % 5),
-            // Long names and topics, so that the list of the rooms takes several parts.
-            1 => format!("/join #r{}-{}\n", number % 9, "x".repeat(40)),
-            2 => "/leave\n".to_owned(),
-            3 => "/set tags on\n/set echo on\n".to_owned(),
-            4 => "/who\n/whoami\n/rooms\nafter the rooms\n".to_owned(),
-            5 => "x".repeat(6_000) + "\n",
-            6 => "/charset gbk\n你好\n".to_owned(),
-            7 => "half a li".to_owned(),
-            10 => "/history 5\nbehind the history\n".to_owned(),
-            11 => format!("/topic about {number} {}\n", "and more ".repeat(self.dice.roll(40))),
-            8 if self.dice.roll(4) == 0 => "/quit\nunheard\n".to_owned(),
-            9 => format!("{}\n", "words ".repeat(self.dice.roll(200))),
-            _ => format!("said {number}\n"),
-        };
-        let client = &mut self.world.borrow_mut()[index];
-        if !client.has_ended {
-            client.sent.extend_from_slice(text.as_bytes());
-        }
-    }
-
-    fn client_reads(&mut self) {
-        let Some(index) = self.some_client() else { return };
-        let bytes = self.dice.roll(1_500);
-        let relayed = self.dice.roll(1_500);
-        let client = &mut self.world.borrow_mut()[index];
-        client.relay(relayed);
-        client.read = (client.read + bytes).min(client.taken.len());
-    }
-
-    fn client_ends(&mut self) {
-        if let Some(index) = self.some_client() {
-            self.world.borrow_mut()[index].has_ended = true;
-        }
-    }
-
     /// A receive thread looks at a socket that was armed and has something.
     fn receive(&mut self) {
         let Some(index) = self.some_client() else { return };
@@ -444,113 +363,8 @@ impl Simulation {
         }
         panic!("seed {}: it never comes to rest", self.seed);
     }
-
-    /// A checkpoint says how much of a session's output is out at some sequence: it must be so.
-    fn check_checkpoints(&mut self) {
-        self.spy.read(self.segment);
-        for (slot, last) in (0..).zip(&mut self.flushed) {
-            let flushed = self.segment.cursors.flushed_through(Slot::at(slot));
-            assert!(
-                flushed >= *last,
-                "seed {}: worker {slot} took back what it had said",
-                self.seed
-            );
-            *last = flushed;
-        }
-        for client in self.world.borrow().iter() {
-            let Some(checkpoint) =
-                self.segment.checkpoints.effective(client.session, &self.segment.cursors)
-            else {
-                continue;
-            };
-            if checkpoint.is_lagging
-                && self
-                    .segment
-                    .cursors
-                    .flushed_through(client.slot)
-                    .blocks_since(checkpoint.sequence)
-                    > self.segment.geometry.ring_blocks() / 4
-            {
-                self.too_far_behind.insert(client.session);
-            }
-            let is_followed = self.segment.snapshots.sequence() <= checkpoint.sequence;
-            assert!(
-                is_followed || self.too_far_behind.contains(&client.session),
-                "seed {}: {checkpoint:?} before the snapshot",
-                self.seed
-            );
-            let (told, seed) =
-                (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
-            let is_over = self.spy.chat.session(client.session).is_none();
-            assert!(
-                told as u64 == checkpoint.offset || is_over,
-                "seed {seed}: {checkpoint:?} where {told} bytes were told"
-            );
-            let is_out = client.taken.len() as u64 >= checkpoint.offset;
-            assert!(
-                is_out || is_over,
-                "seed {seed}: {checkpoint:?} where {} bytes are out",
-                client.taken.len()
-            );
-        }
-    }
-
-    fn check_end(&mut self) {
-        let seed = self.seed;
-        let state = self.spy.chat.snapshot();
-        for (slot, serving) in self.workers.iter().enumerate() {
-            assert!(
-                serving.as_ref().unwrap().chat().snapshot() == state,
-                "seed {seed}: worker {slot} has another state"
-            );
-        }
-        let stored: Vec<_> = self
-            .disk
-            .entries
-            .iter()
-            .map(|entry| (entry.position(), text_of(entry).to_owned()))
-            .collect();
-        if self.disk.tally.skipped.load(Ordering::Relaxed) == 0 {
-            assert!(
-                stored == self.spy.told.kept,
-                "seed {seed}: what was said is stored, each line once, in order"
-            );
-        } else {
-            assert!(
-                stored.iter().all(|entry| self.spy.told.kept.contains(entry)),
-                "seed {seed}: what is stored was said"
-            );
-        }
-        self.gone.append(&mut self.world.borrow_mut());
-        for client in &self.gone {
-            let session = client.session;
-            let told = self.spy.told.bytes.get(&session).map_or(&[][..], Vec::as_slice);
-            let is_whole = !client.is_dropped;
-            assert!(
-                told.starts_with(&client.taken),
-                "seed {seed}: session {session} was sent something else than the log says"
-            );
-            assert!(
-                !is_whole || client.taken == told,
-                "seed {seed}: session {session} lacks {} bytes",
-                told.len() - client.taken.len()
-            );
-            let in_log = self.spy.lines.get(&session).map_or(&[][..], Vec::as_slice);
-            let sent = said_by(client);
-            let is_all_heard = is_whole && client.finished.is_none();
-            assert!(
-                sent.starts_with(in_log),
-                "seed {seed}: session {session}'s lines in the log are not those it sent"
-            );
-            assert!(
-                !is_all_heard || in_log.len() == sent.len(),
-                "seed {seed}: session {session} sent {} lines, {} were heard",
-                sent.len(),
-                in_log.len()
-            );
-        }
-    }
 }
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
