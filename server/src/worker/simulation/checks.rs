@@ -1,20 +1,21 @@
-//! What must hold after each step, and at the end of a run.
+//! The checks after each step and at the end of a run.
 
 use super::Simulation;
 use super::disk::text_of;
-use super::world::said_by;
+use super::world::valid_lines;
 use forkchat_common::ids::Slot;
 use std::sync::atomic::Ordering;
 
 impl Simulation {
-    /// A checkpoint says how much of a session's output is out at some sequence: it must be so.
+    /// Checks that each checkpoint is true: it says how much of a session's output is in the kernel
+    /// at some sequence.
     pub(super) fn check_checkpoints(&mut self) {
-        self.spy.read(self.segment);
+        self.reference.read(self.segment);
         for (slot, last) in (0..).zip(&mut self.flushed) {
             let flushed = self.segment.cursors.flushed_through(Slot::at(slot));
             assert!(
                 flushed >= *last,
-                "seed {}: worker {slot} took back what it had said",
+                "seed {}: worker {slot} moved its flushed position back",
                 self.seed
             );
             *last = flushed;
@@ -41,17 +42,19 @@ impl Simulation {
                 "seed {}: {checkpoint:?} before the snapshot",
                 self.seed
             );
-            let (told, seed) =
-                (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
-            let is_over = self.spy.chat.session(client.session).is_none();
-            assert!(
-                told as u64 == checkpoint.offset || is_over,
-                "seed {seed}: {checkpoint:?} where {told} bytes were told"
+            let (expected, seed) = (
+                self.reference.expected.bytes_before(client.session, checkpoint.sequence),
+                self.seed,
             );
-            let is_out = client.taken.len() as u64 >= checkpoint.offset;
+            let is_over = self.reference.chat.session(client.session).is_none();
             assert!(
-                is_out || is_over,
-                "seed {seed}: {checkpoint:?} where {} bytes are out",
+                expected as u64 == checkpoint.offset || is_over,
+                "seed {seed}: {checkpoint:?} where {expected} bytes are expected"
+            );
+            let is_in_kernel = client.taken.len() as u64 >= checkpoint.offset;
+            assert!(
+                is_in_kernel || is_over,
+                "seed {seed}: {checkpoint:?} where the kernel has {} bytes",
                 client.taken.len()
             );
         }
@@ -59,7 +62,7 @@ impl Simulation {
 
     pub(super) fn check_end(&mut self) {
         let seed = self.seed;
-        let state = self.spy.chat.snapshot();
+        let state = self.reference.chat.snapshot();
         for (slot, serving) in self.workers.iter().enumerate() {
             assert!(
                 serving.as_ref().unwrap().chat().snapshot() == state,
@@ -74,39 +77,40 @@ impl Simulation {
             .collect();
         if self.disk.tally.skipped.load(Ordering::Relaxed) == 0 {
             assert!(
-                stored == self.spy.told.kept,
-                "seed {seed}: what was said is stored, each line once, in order"
+                stored == self.reference.expected.history,
+                "seed {seed}: the history must be stored, each line once, in order"
             );
         } else {
             assert!(
-                stored.iter().all(|entry| self.spy.told.kept.contains(entry)),
-                "seed {seed}: what is stored was said"
+                stored.iter().all(|entry| self.reference.expected.history.contains(entry)),
+                "seed {seed}: only lines of the history may be stored"
             );
         }
         self.gone.append(&mut self.world.borrow_mut());
         for client in &self.gone {
             let session = client.session;
-            let told = self.spy.told.bytes.get(&session).map_or(&[][..], Vec::as_slice);
+            let expected =
+                self.reference.expected.bytes.get(&session).map_or(&[][..], Vec::as_slice);
             let is_whole = !client.is_dropped;
             assert!(
-                told.starts_with(&client.taken),
-                "seed {seed}: session {session} was sent something else than the log says"
+                expected.starts_with(&client.taken),
+                "seed {seed}: session {session} received something that the log does not contain"
             );
             assert!(
-                !is_whole || client.taken == told,
+                !is_whole || client.taken == expected,
                 "seed {seed}: session {session} lacks {} bytes",
-                told.len() - client.taken.len()
+                expected.len() - client.taken.len()
             );
-            let in_log = self.spy.lines.get(&session).map_or(&[][..], Vec::as_slice);
-            let sent = said_by(client);
-            let is_all_heard = is_whole && client.finished.is_none();
+            let in_log = self.reference.lines.get(&session).map_or(&[][..], Vec::as_slice);
+            let sent = valid_lines(client);
+            let is_complete = is_whole && client.finished.is_none();
             assert!(
                 sent.starts_with(in_log),
                 "seed {seed}: session {session}'s lines in the log are not those it sent"
             );
             assert!(
-                !is_all_heard || in_log.len() == sent.len(),
-                "seed {seed}: session {session} sent {} lines, {} were heard",
+                !is_complete || in_log.len() == sent.len(),
+                "seed {seed}: session {session} sent {} lines, {} are in the log",
                 sent.len(),
                 in_log.len()
             );

@@ -1,4 +1,4 @@
-//! What the simulated clients do.
+//! The actions of the simulated clients.
 
 use super::world::{Client, peek};
 use super::{LINES_PER_PEEK, Simulation, WORKERS};
@@ -34,7 +34,7 @@ impl Simulation {
                 format!("/nick early{}\nhello\nhal", self.dice.roll(3)).as_bytes(),
             );
         }
-        // Without a worker it waits for the next.
+        // Without a worker, the connection waits for the next one.
         if self.workers[slot.index()].is_some() {
             let lines = peek(&mut client, LINES_PER_PEEK as u64, self.reads_first);
             self.queues[slot.index()].push_back(Input::Opened {
@@ -52,13 +52,13 @@ impl Simulation {
         (count > 0).then(|| self.dice.roll(count))
     }
 
-    pub(super) fn type_something(&mut self) {
+    pub(super) fn send_something(&mut self) {
         let Some(index) = self.some_client() else { return };
         let number = self.serial * 1_000 + self.dice.roll(1_000) as u64;
         let text = match self.dice.roll(16) {
             12.. if self.is_long => format!("{} {number}\n", "much ".repeat(self.dice.roll(400))),
             0 => format!("/nick n{}\n", number % 5),
-            // Long names and topics, so that the list of the rooms takes several parts.
+            // Long names and topics make the list of rooms take several parts.
             1 => format!("/join #r{}-{}\n", number % 9, "x".repeat(40)),
             2 => "/leave\n".to_owned(),
             3 => "/set tags on\n/set echo on\n".to_owned(),
@@ -66,7 +66,7 @@ impl Simulation {
             5 => "x".repeat(6_000) + "\n",
             6 => "/charset gbk\n你好\n".to_owned(),
             7 => "half a li".to_owned(),
-            10 => "/history 5\nbehind the history\n".to_owned(),
+            10 => "/history 5\nafter the history\n".to_owned(),
             11 => format!("/topic about {number} {}\n", "and more ".repeat(self.dice.roll(40))),
             8 if self.dice.roll(4) == 0 => "/quit\nunheard\n".to_owned(),
             9 => format!("{}\n", "words ".repeat(self.dice.roll(200))),

@@ -1,18 +1,18 @@
-//! Seeded simulation: several workers and a journal over one real log in one thread, with simulated
-//! clients. The same seed gives the same run.
+//! Seeded simulation: several workers and a journal run over one real log in one thread, with
+//! simulated clients. The same seed gives the same run.
 //!
 //! Workers and the journal are killed between any two steps: in a turn, in a takeover, in a
-//! snapshot, at each action on the outside (a write, a consumption, an arming) and at each store in
-//! the log's memory. A successor takes over. A spy reads the whole log and renders everything for
-//! every client; the clients must have received exactly that.
+//! snapshot, at each I/O action (a write, a consumption, an arming) and at each store to the log's
+//! memory. A successor then takes over. A reference reader reads the whole log and renders the
+//! output of every client; the clients must have received exactly that.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `clients` | what the clients do |
-//! | `checks` | what must hold |
-//! | `world` | the clients, and the kernel between them and their workers |
-//! | `spy` | what each client should have received |
-//! | `disk` | the journal's two threads, and what they have stored |
+//! | `clients` | the actions of the clients |
+//! | `checks` | the checks after each step and at the end of a run |
+//! | `world` | the clients, and the kernel between the clients and their workers |
+//! | `reference` | the output that each client should have received |
+//! | `disk` | the journal's two threads, and the entries that they have stored |
 //!
 //! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more,
 //! `FORKCHAT_SIM_SEED=7` one.
@@ -20,7 +20,7 @@
 mod checks;
 mod clients;
 mod disk;
-mod spy;
+mod reference;
 mod world;
 
 use super::fakes::{dropped, never, origin};
@@ -31,26 +31,26 @@ use super::takeover::{self, Inherited};
 use crate::segment::{Geometry, Segment, simulated};
 use disk::{Disk, JournalProcess};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use spy::Spy;
+use reference::Reference;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use world::{Client, Wires, World, peek};
 
 const WORKERS: u16 = 3;
 const JOURNAL: Slot = Slot::at(WORKERS);
-const SPY: Slot = Slot::at(WORKERS + 1);
+const REFERENCE: Slot = Slot::at(WORKERS + 1);
 const CLIENTS_MAX: usize = 8;
 const STEPS: usize = 400;
-/// In a run in which the ring wraps.
+/// The number of steps of a run in which the ring wraps.
 const LONG_STEPS: usize = 2_400;
 const SENDQ: usize = 6_000;
-/// What a worker's sessions may be behind together, beyond what each outbox keeps: reached now and
-/// then.
+/// The bound of all outboxes of a worker together, beyond the memory that each keeps. It is reached
+/// now and then.
 const TOGETHER: usize = 2_500;
 const PEEK: usize = 4_500;
 const LINES_PER_PEEK: usize = 4;
 
-/// splitmix64: all the chance that there is.
+/// The only source of randomness: splitmix64.
 struct Dice(u64);
 
 impl Dice {
@@ -65,15 +65,16 @@ impl Dice {
 
 struct Simulation {
     seed: u64,
-    /// The negative control.
+    /// The negative control: workers consume input before it is in the log.
     reads_first: bool,
-    /// Much is said in it: the ring wraps, and successors start from snapshots.
+    /// The clients send much: the ring wraps, and successors start from snapshots.
     is_long: bool,
-    /// In it nobody writes to the kernel without a relay.
+    /// Workers write to the kernel through relays.
     has_relays: bool,
-    /// Those who were more than a quarter of the ring behind: nobody has to be able to follow them.
+    /// Sessions that were more than a quarter of the ring behind: a successor need not be able to
+    /// continue them.
     too_far_behind: BTreeSet<SessionId>,
-    /// What each worker said last, by slot.
+    /// The position through which each worker has flushed, at the last check, by slot.
     flushed: Vec<Sequence>,
     dice: Dice,
     segment: &'static Segment,
@@ -82,15 +83,15 @@ struct Simulation {
     queues: Vec<VecDeque<Input<()>>>,
     journal: Option<JournalProcess>,
     disk: Disk,
-    spy: Spy,
+    reference: Reference,
     serial: u64,
-    /// The latest pid that a worker was given: each life has another.
+    /// The latest pid of a worker. Each worker process has another.
     pid: u32,
-    /// By slot, then the journal's.
+    /// Crashes by slot; the journal's are last.
     crashes: Vec<usize>,
     /// Cells whose sessions are over.
     free: Vec<usize>,
-    /// All that ever were, when their cell is free again.
+    /// Former clients, whose cells are free again.
     gone: Vec<Client>,
 }
 
@@ -111,7 +112,7 @@ impl Simulation {
     fn new(seed: u64, segment: &'static Segment) -> Simulation {
         segment.wipe();
         let world = World::default();
-        let spy = Spy::new(segment);
+        let reference = Reference::new(segment);
         let mut simulation = Simulation {
             seed,
             reads_first: false,
@@ -126,7 +127,7 @@ impl Simulation {
             queues: (0..WORKERS).map(|_| VecDeque::new()).collect(),
             journal: None,
             disk: Disk::default(),
-            spy,
+            reference,
             serial: 0,
             pid: 0,
             crashes: vec![0; usize::from(WORKERS) + 1],
@@ -138,8 +139,9 @@ impl Simulation {
         simulation
     }
 
-    /// Does something that may be cut off after so many steps. `None` if it was.
-    fn cut_off<R>(
+    /// Does something that is cut off after this many steps, if it takes as many. `None` if it was
+    /// cut off.
+    fn try_steps<R>(
         &mut self,
         slot: Slot,
         steps: Option<usize>,
@@ -147,11 +149,11 @@ impl Simulation {
     ) -> Option<R> {
         simulated::cut_off_after(steps);
         let result = catch_unwind(AssertUnwindSafe(act));
-        self.survived(slot, result)
+        self.unless_cut_off(slot, result)
     }
 
-    /// What somebody did who may have been cut off.
-    fn survived<R>(&mut self, slot: Slot, result: std::thread::Result<R>) -> Option<R> {
+    /// The result of an action that may have been cut off; `None` if it was.
+    fn unless_cut_off<R>(&mut self, slot: Slot, result: std::thread::Result<R>) -> Option<R> {
         simulated::cut_off_after(None);
         match result {
             Ok(done) => Some(done),
@@ -163,12 +165,13 @@ impl Simulation {
         }
     }
 
-    /// A worker starts, and takes over what the supervisor kept. It may be cut off while it does.
+    /// Starts a worker, which takes over the sessions of its slot. It may be cut off during the
+    /// takeover.
     fn join(&mut self, slot: Slot, steps: Option<usize>) {
         self.queues[slot.index()].clear();
         let mut inherited = Vec::new();
         for client in self.world.borrow_mut().iter_mut().filter(|client| client.slot == slot) {
-            // What its predecessor had only in its memory.
+            // State that the predecessor had only in its memory.
             (client.armed, client.in_long_line, client.finished) = (None, false, None);
             client.in_flight.clear();
             inherited.push(Inherited {
@@ -181,7 +184,7 @@ impl Simulation {
         let config = config(self.pid);
         let (segment, wires) =
             (self.segment, Wires { world: self.world.clone(), blocked: Vec::new() });
-        let joined = self.cut_off(slot, steps, || {
+        let joined = self.try_steps(slot, steps, || {
             takeover::join(segment, slot, config, wires, inherited).unwrap()
         });
         self.workers[slot.index()] = joined;
@@ -191,7 +194,7 @@ impl Simulation {
         simulated::cut_off_after(steps);
         let joined =
             catch_unwind(AssertUnwindSafe(|| JournalProcess::join(self.segment, &self.disk)));
-        self.journal = self.survived(JOURNAL, joined);
+        self.journal = self.unless_cut_off(JOURNAL, joined);
     }
 
     fn run(&mut self) {
@@ -207,7 +210,7 @@ impl Simulation {
         self.segment.clock.pass_time(1_000);
         match self.dice.roll(100) {
             0..6 => self.arrive(),
-            6..30 => self.type_something(),
+            6..30 => self.send_something(),
             30..45 => self.client_reads(),
             45..60 => self.receive(),
             60..80 => {
@@ -231,19 +234,19 @@ impl Simulation {
                 self.crashes[slot.index()] += 1;
                 self.workers[slot.index()] = None;
             }
-            94..98 => self.let_go(),
+            94..98 => self.drop_ended(),
             98 => self.disk.is_full = self.dice.roll(4) == 0,
-            _ => self.spy.read(self.segment),
+            _ => self.reference.read(self.segment),
         }
     }
 
-    /// From the first thing that a turn does to far behind its last.
+    /// A number of steps, from the first step of a turn to far after its last.
     fn some_steps(&mut self) -> usize {
         let most = [4, 16, 64, 256][self.dice.roll(4)];
         self.dice.roll(most)
     }
 
-    /// A slot without a worker gets one, which may be cut off while it takes over.
+    /// Starts a worker in an empty slot. It may be cut off during the takeover.
     fn respawn(&mut self, slot: Slot) {
         let steps = (self.dice.roll(3) == 0).then(|| self.some_steps());
         self.join(slot, steps);
@@ -260,10 +263,10 @@ impl Simulation {
             journal.reading.turn();
             journal
         }));
-        self.journal = self.survived(JOURNAL, turned);
+        self.journal = self.unless_cut_off(JOURNAL, turned);
     }
 
-    /// A receive thread looks at a socket that was armed and has something.
+    /// A receive thread peeks at an armed socket that has input.
     fn receive(&mut self) {
         let Some(index) = self.some_client() else { return };
         let mut world = self.world.borrow_mut();
@@ -284,7 +287,7 @@ impl Simulation {
         }
     }
 
-    /// A worker's turn; it is cut off after so many steps, if there are as many.
+    /// A worker's turn. It is cut off after this many steps, if it takes as many.
     fn turn(&mut self, slot: Slot, steps: Option<usize>) {
         let taken = self.dice.roll(4);
         let Some(mut serving) = self.workers[slot.index()].take() else {
@@ -292,7 +295,7 @@ impl Simulation {
         };
         let queue = &mut self.queues[slot.index()];
         let inputs: Vec<_> = queue.drain(..taken.min(queue.len())).collect();
-        self.workers[slot.index()] = self.cut_off(slot, steps, || {
+        self.workers[slot.index()] = self.try_steps(slot, steps, || {
             inputs.into_iter().for_each(|input| serving.accept(input));
             for session in std::mem::take(&mut serving.sockets().blocked) {
                 serving.writable(session);
@@ -303,9 +306,9 @@ impl Simulation {
         });
     }
 
-    /// The receive sides have ended the connections that they were told to end, and the supervisor
-    /// lets go of them.
-    fn let_go(&mut self) {
+    /// The receive sides have ended the connections that they were ordered to end, and the
+    /// supervisor drops these.
+    fn drop_ended(&mut self) {
         let mut world = self.world.borrow_mut();
         for client in world.extract_if(.., |client| {
             client.finished.is_some() && self.workers[client.slot.index()].is_some()
@@ -316,7 +319,7 @@ impl Simulation {
         }
     }
 
-    /// Everything goes on until nothing is left to do.
+    /// Runs everything until no work is left.
     fn settle(&mut self) {
         self.disk.is_full = false;
         for _ in 0..3_000 {
@@ -329,8 +332,8 @@ impl Simulation {
             (0..clients * 3).for_each(|_| self.receive());
             (0..WORKERS).for_each(|slot| self.turn(Slot::at(slot), None));
             self.journal_turn(None);
-            self.spy.read(self.segment);
-            self.let_go();
+            self.reference.read(self.segment);
+            self.drop_ended();
             let is_idle = |serving: &Serving<Wires>| {
                 !serving.has_work()
                     && serving.outgoing.sockets.blocked.is_empty()
@@ -346,8 +349,8 @@ impl Simulation {
             let are_idle = self.workers.iter().all(|worker| worker.as_ref().is_some_and(is_idle));
             let is_stored =
                 self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
-            let is_answered =
-                self.spy.chat.requests().next().is_none() && self.spy.chat.is_restored();
+            let is_answered = self.reference.chat.requests().next().is_none()
+                && self.reference.chat.is_restored();
             let is_read = self.segment.cursors.get(JOURNAL) == Some(self.segment.log.tail());
             if !has_input
                 && !is_in_flight
@@ -356,7 +359,7 @@ impl Simulation {
                 && is_read
                 && is_stored
                 && is_answered
-                && self.spy.reader.position() == self.segment.log.tail()
+                && self.reference.reader.position() == self.segment.log.tail()
             {
                 return;
             }
@@ -369,7 +372,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// A ring that wraps many times in a run: a batch of it holds what one peek makes here.
+/// A ring that wraps many times in a run. A batch of it holds the records of one peek.
 fn small_log() -> &'static Segment {
     Segment::create(Geometry {
         ring_bytes: 5 * 16 * 1024,
@@ -380,7 +383,7 @@ fn small_log() -> &'static Segment {
     .unwrap()
 }
 
-/// Runs the even seeds or the odd ones: the two share the processors.
+/// Runs the even or the odd seeds: two tests share the processors.
 fn run_seeds(oddness: u64) {
     let segment = small_log();
     let seeds = match number("FORKCHAT_SIM_SEED") {
@@ -396,7 +399,7 @@ fn run_seeds(oddness: u64) {
             resume_unwind(panic);
         }
         crashes.iter_mut().zip(simulation.crashes).for_each(|(all, some)| *all += some);
-        // Past what it held when the run began, which takes a snapshot.
+        // More than it held when the run began, so a snapshot was taken.
         wraps += u64::from(
             segment.log.tail().blocks_since(segment.log.first()) > segment.geometry.ring_blocks(),
         );
@@ -404,22 +407,22 @@ fn run_seeds(oddness: u64) {
     assert!(wraps > 0 || seeds.end - seeds.start < 100, "the ring wraps");
     assert!(
         crashes.iter().all(|&crashes| crashes > 0) || seeds.end - seeds.start < 10,
-        "everyone was cut off: {crashes:?}"
+        "every process was cut off: {crashes:?}"
     );
 }
 
 #[test]
-fn what_clients_get_is_what_the_log_says_whoever_dies() {
+fn clients_receive_what_the_log_contains_whichever_process_dies() {
     run_seeds(0);
 }
 
 #[test]
-fn what_clients_get_is_what_the_log_says_whoever_dies_with_odd_seeds() {
+fn clients_receive_what_the_log_contains_whichever_process_dies_with_odd_seeds() {
     run_seeds(1);
 }
 
 #[test]
-fn a_worker_that_reads_first_and_commits_then_loses_lines() {
+fn a_worker_that_consumes_before_it_appends_loses_lines() {
     let segment = small_log();
     let fails = |&seed: &u64| {
         let mut simulation = Simulation::new(seed, segment);
@@ -427,5 +430,5 @@ fn a_worker_that_reads_first_and_commits_then_loses_lines() {
         catch_unwind(AssertUnwindSafe(|| simulation.run())).is_err()
     };
     let failures = (0..100).filter(fails).count();
-    assert!(failures > 50, "in {failures} of 100 runs lines were missed");
+    assert!(failures > 50, "lines were lost in {failures} of 100 runs");
 }
