@@ -1,4 +1,4 @@
-//! What the send thread orders the receive thread to do.
+//! The orders that the send thread gives to the receive thread.
 
 use crate::chat::Ending;
 use forkchat_common::ids::SessionId;
@@ -13,6 +13,6 @@ pub enum Order {
         /// How.
         ending: Ending,
     },
-    /// Tell the supervisor that nothing is left to send, once all connections are ended.
+    /// Report to the supervisor, after all connections are ended, that no output is left.
     Drained,
 }

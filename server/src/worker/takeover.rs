@@ -1,28 +1,30 @@
-//! Taking over: the first work of every worker, at its first start and at every restart.
+//! Taking over is the first work of every worker, after the server's start and after each restart.
 //!
-//! A predecessor may have died anywhere. What it knew is in three places, from which the successor
-//! rebuilds it:
+//! A predecessor may have died at any instruction. Its knowledge is in three places, from which the
+//! successor rebuilds it:
 //!
 //! ```text
-//! snapshot ──► state at some sequence ──► log from there to its tail ──► state now
-//!                                            │ rendered again for my sessions, from each one's checkpoint on,
-//!                                            ▼ less the bytes that the kernel has already taken
-//! kernel ────► bytes handed over ────────► outboxes: what is still to be written
-//!        ────► bytes taken ──────────────► input: less the lines that the log has, what is read next
+//! snapshot ──► state at a sequence ──► log from there to its tail ──► state now
+//!                                         │ output of this worker's sessions, rendered again
+//!                                         ▼ from each checkpoint on, less what the kernel has
+//! kernel ────► bytes handed over ─────► outboxes: output still to write
+//!        ────► bytes consumed ────────► input: read from after the lines that are in the log
 //! ```
 //!
-//! Before everything up to the tail is applied, the successor publishes no checkpoint and reads no
-//! input. So if it dies too, its own successor finds the same situation. The predecessor has been
-//! reaped by then, so no other process uses these sockets.
+//! Until it has applied everything up to the tail, the successor publishes no checkpoint and reads
+//! no input. If it dies too, its own successor finds the same situation. The supervisor has reaped
+//! the predecessor by then, so no other process uses these sockets.
 //!
-//! A session of the predecessor is in one of four states:
+//! Each session of the predecessor is in one of four states:
 //!
 //! | the log says | then |
 //! |---|---|
-//! | it is open | it goes on |
-//! | it was never opened | it is opened: the predecessor had the socket and had done nothing yet |
-//! | it is over | its connection is closed, and the supervisor is informed, perhaps again |
-//! | open, but its unwritten output begins before the snapshot | it is closed: its client reads too slowly, or no worker could be started here for long |
+//! | open | it goes on |
+//! | never opened | it is opened: the predecessor had the socket and had appended nothing yet |
+//! | ended | its connection is closed, and the supervisor is notified, perhaps a second time |
+//! | open, but its unwritten output begins before the snapshot | it is closed |
+//!
+//! The last state arises if the client reads too slowly, or if this slot had no worker for too long.
 
 use super::connection::Connection;
 use super::input::Lines;
@@ -36,28 +38,29 @@ use super::udp::UdpSessions;
 use crate::chat::{CloseReason, Ending, Fact, Session};
 use crate::replica::{JoinError, Replica};
 use crate::segment::{Place, Segment, Thread};
+use crate::sys::tcp_position::Positions;
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-/// While it applies, the watchdog is told so often that it moves, in blocks. So much is also copied
-/// out at a time, into memory that stays.
+/// The cursor is published each time this many blocks are applied, so that the watchdog sees
+/// progress. The reader also copies this much out of the ring at a time, into memory that it keeps.
 const PIECE_BLOCKS: u64 = 128;
 
-/// A connection that a predecessor was given. `C` is what a connection is.
+/// A connection of a predecessor. `C` is the type of a connection.
 #[derive(Clone, Debug)]
 pub struct Inherited<C> {
-    /// The session that it is, or is to be.
+    /// The connection's session, which may not be opened yet.
     pub session: SessionId,
-    /// Where it comes from.
+    /// The client's address and the listener.
     pub origin: Origin,
     /// The connection.
     pub connection: C,
 }
 
 impl Inherited<OwnedFd> {
-    /// With the connection as the worker's threads share it.
+    /// Wraps the socket into the type that the worker's threads share.
     pub fn connected(self) -> Inherited<Connection> {
         let Inherited { session, origin, connection: socket } = self;
         let connection = Connection::new(session, origin.listener.protocol, socket);
@@ -68,15 +71,15 @@ impl Inherited<OwnedFd> {
 /// A takeover under way.
 struct Takeover<S: Sockets> {
     serving: Serving<S>,
-    /// The connections that the predecessor had.
+    /// The predecessor's connections.
     known: Vec<(SessionId, Origin)>,
 }
 
-/// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over the
-/// sessions that a predecessor had: `inherited` and those over UDP.
+/// Makes the serving side of a new worker in slot `me`: rebuilds the state from the snapshot and
+/// the log, and takes over the sessions of a predecessor, those of `inherited` and those over UDP.
 ///
 /// # Errors
-/// The snapshot can't be read, or the log's lock wasn't to be had.
+/// The snapshot can't be read, or the log can't be locked.
 pub fn join<S: Sockets>(
     segment: &'static Segment,
     me: Slot,
@@ -98,7 +101,7 @@ pub fn join<S: Sockets>(
 }
 
 impl<S: Sockets> Takeover<S> {
-    /// Brings the state up to the tail, and takes over the predecessor's sessions.
+    /// Applies the log up to its tail, and takes over the predecessor's sessions.
     fn take_over(&mut self) -> TakenOver {
         let began = self.serving.segment.clock.uptime();
         self.resume_outputs();
@@ -125,8 +128,8 @@ impl<S: Sockets> Takeover<S> {
         TakenOver { began, sessions: sessions + over_udp, records, too_slow }
     }
 
-    /// Makes the outboxes of all sessions that may have something to be written, each with the
-    /// place from which it is rendered.
+    /// Makes the outbox of each session that may have output to write, with the sequence from which
+    /// its output is rendered.
     fn resume_outputs(&mut self) {
         let mut muted_before = self.serving.segment.cursors.flushed_through(self.serving.me);
         for (session, _) in self.known.clone() {
@@ -135,7 +138,7 @@ impl<S: Sockets> Takeover<S> {
             {
                 continue;
             }
-            // What nobody can tell is more than can be.
+            // An unknown position counts as the largest possible one.
             let handed_over = self
                 .serving
                 .outgoing
@@ -145,8 +148,8 @@ impl<S: Sockets> Takeover<S> {
             self.serving.segment.heartbeats.begin_turn(self.serving.me, Thread::Send);
             muted_before = muted_before.min(self.resume_output(session, |_| handed_over));
         }
-        // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps
-        // again.
+        // Over UDP it is unknown what has arrived. Output after the checkpoint is sent, perhaps a
+        // second time.
         let cells = self.serving.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
         let in_cells = cells
             .filter_map(|cell| self.serving.segment.checkpoints.get(cell))
@@ -166,7 +169,7 @@ impl<S: Sockets> Takeover<S> {
             if self.serving.replica.chat.session(session).is_none()
                 && self.serving.replica.chat.was_opened(session)
             {
-                // It was over, and only its cell wasn't cleared yet.
+                // The session has ended; the predecessor died before it cleared the cell.
                 self.serving.segment.checkpoints.clear(session);
                 continue;
             }
@@ -175,8 +178,8 @@ impl<S: Sockets> Takeover<S> {
         self.serving.outgoing.mute_before(muted_before);
     }
 
-    /// Makes one outbox, and returns from where on it is rendered. `taken` tells how many bytes
-    /// need not be written, given the checkpoint's offset.
+    /// Makes one outbox, and returns the sequence from which its output is rendered. `taken` maps
+    /// the checkpoint's offset to the number of bytes that need not be written.
     fn resume_output(&mut self, session: SessionId, taken: impl Fn(u64) -> u64) -> Sequence {
         let is_in_snapshot = self.serving.replica.chat.session(session).is_some();
         match self.serving.segment.checkpoints.effective(session, &self.serving.segment.cursors) {
@@ -196,12 +199,13 @@ impl<S: Sockets> Takeover<S> {
                 }
                 checkpoint.sequence
             }
-            // Its cell is cleared, so its end is in the log, and all its output is out.
+            // Its cell is cleared, so its end is in the log and all its output is in the kernel.
             None if is_in_snapshot => {
                 self.serving.outgoing.outboxes.resume(session, None, ALL);
                 Sequence(u64::MAX)
             }
-            // Nothing was published about it, so it began behind all that was.
+            // There is no checkpoint, so the session began after everything that the predecessor
+            // published.
             None => {
                 self.serving.outgoing.outboxes.resume(session, None, taken(0));
                 Sequence(u64::MAX)
@@ -209,7 +213,7 @@ impl<S: Sockets> Takeover<S> {
         }
     }
 
-    /// Applies everything up to the tail as it is now. Returns how many records that were.
+    /// Applies everything up to the log's present tail. Returns the number of records.
     fn catch_up(&mut self) -> u64 {
         let (until, mut records) = (self.serving.segment.log.tail(), 0);
         while self.serving.replica.position() < until {
@@ -226,20 +230,21 @@ impl<S: Sockets> Takeover<S> {
         records
     }
 
-    /// Puts into the log which process this is, before a line is read: what a client asks from now
-    /// on is answered with this pid. What was asked before is answered with the predecessor's, also
-    /// if this process renders it: that is what the log says at the question.
+    /// Appends this process's pid before it reads a line: a question that a client asks from now on
+    /// is answered with this pid. An earlier question is answered with the predecessor's pid even
+    /// if this process renders the answer, since the log has the predecessor's pid at that
+    /// sequence.
     fn record_pid(&mut self) {
         self.serving.propose_fact(
             SessionId::NONE,
             Fact::Started { slot: self.serving.me, pid: self.serving.config.pid },
         );
-        // Where a session has a thread that appends what it reads, that thread doesn't wait for the
-        // first turn.
+        // In model `threads`, receive threads append for themselves and don't wait for the first
+        // turn.
         self.serving.commit();
     }
 
-    /// A session whose socket was kept goes on, begins, or ends, as the log says.
+    /// Continues, opens or ends a session that has a socket, as the log requires.
     fn resume_session(
         &mut self,
         session: SessionId,
@@ -255,7 +260,8 @@ impl<S: Sockets> Takeover<S> {
             (Some(_), Some(why)) => self.serving.propose_fact(session, Fact::Closed(why)),
             (Some(_), None)
                 if positions.is_none_or(|positions| {
-                    self.serving.outgoing.outboxes.is_astray(session) && !positions.is_closed
+                    self.serving.outgoing.outboxes.contradicts_kernel(session)
+                        && !positions.is_closed
                 }) =>
             {
                 log::error!(
@@ -264,65 +270,66 @@ impl<S: Sockets> Takeover<S> {
                 self.serving.outgoing.outboxes.drop_session(session, CloseReason::WorkerDied);
                 self.serving.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
-            // Its input has been two workers' death: it is not looked at again, and the first turn
-            // ends it.
+            // This session's input has killed two workers. It is not read again, and the first turn
+            // closes the session.
             (Some(_), None) if quarantined.contains_key(&session) => {}
-            (Some(open), None) => {
-                let (input_end, in_long_line, is_announced) =
-                    (open.input_end, open.in_long_line, open.is_announced());
-                // Of a closed connection it is not known whether the position is one further. Then
-                // it is taken to be: a byte too many that is read again is the end of a line that
-                // is known, and an empty line says nothing; a byte too few would be missing from a
-                // line.
-                let positions = positions.unwrap_or_default();
-                let taken = positions.taken + u64::from(positions.is_closed);
-                self.serving.outgoing.sockets.resume_input(session, taken, in_long_line);
-                // What is in the log and wasn't taken out of the kernel is taken now, so the next
-                // look begins behind it.
-                self.serving
-                    .outgoing
-                    .sockets
-                    .consume(session, input_end.saturating_sub(taken) as usize);
-                if !is_announced {
-                    self.serving.set_arrival_timer(session);
-                }
-                self.serving.read_on(session);
-            }
+            (Some(_), None) => self.resume_input(session, positions.unwrap_or_default()),
             (None, _) if !self.serving.replica.chat.was_opened(session) => {
-                self.serving.outgoing.outboxes.remove(session);
-                match quarantined.get(&session) {
-                    None => self.serving.open(session, origin, Lines::default()),
-                    Some(Place::Input { .. }) => self.serving.open(
-                        session,
-                        origin,
-                        Lines::ending(session, CloseReason::Quarantined),
-                    ),
-                    // It can't even be opened.
-                    Some(Place::Record { .. }) => {
-                        self.serving.outgoing.sockets.finish(session, Ending::Finish)
-                    }
-                }
+                self.open_unknown(session, origin, quarantined.get(&session));
             }
-            // With an outbox it ends when that is written. Without one all of its output is out, or
-            // what isn't began before the snapshot.
-            (None, _) if !self.serving.outgoing.outboxes.has(session) => {
-                let is_lagging = self
-                    .serving
-                    .segment
-                    .checkpoints
-                    .effective(session, &self.serving.segment.cursors)
-                    .is_some_and(|checkpoint| checkpoint.is_lagging);
-                self.serving
-                    .outgoing
-                    .sockets
-                    .finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
-            }
-            (None, _) => {}
+            // With an outbox, the session ends when that is written.
+            (None, _) if self.serving.outgoing.outboxes.has(session) => {}
+            (None, _) => self.finish_ended(session),
         }
     }
 
-    /// Sessions that are open by the log, and nobody has a socket for. There should be none: a
-    /// socket is kept until the log has the session's end.
+    /// Continues to read the input of an open session.
+    fn resume_input(&mut self, session: SessionId, positions: Positions) {
+        let Some(open) = self.serving.replica.chat.session(session) else { return };
+        let (input_end, in_long_line, is_announced) =
+            (open.input_end, open.in_long_line, open.is_announced());
+        // On a closed connection, the predecessor may have consumed one byte more than the position
+        // says. This assumes that it has. If it hasn't, one byte is read a second time: the end of
+        // a line that is in the log, which then is an empty line without effect. The other
+        // assumption could consume a byte too many, and that byte would be missing from a line.
+        let taken = positions.taken + u64::from(positions.is_closed);
+        let sockets = &mut self.serving.outgoing.sockets;
+        sockets.resume_input(session, taken, in_long_line);
+        // Input that is in the log and still in the kernel is consumed now, so the next peek begins
+        // after it.
+        sockets.consume(session, input_end.saturating_sub(taken) as usize);
+        if !is_announced {
+            self.serving.set_arrival_timer(session);
+        }
+        self.serving.read_on(session);
+    }
+
+    /// Opens a session that the predecessor had not opened, unless it is quarantined.
+    fn open_unknown(&mut self, session: SessionId, origin: Origin, quarantined: Option<&Place>) {
+        self.serving.outgoing.outboxes.remove(session);
+        let lines = match quarantined {
+            None => Lines::default(),
+            Some(Place::Input { .. }) => Lines::ending(session, CloseReason::Quarantined),
+            // The record that opens it is quarantined, so it can't be opened.
+            Some(Place::Record { .. }) => {
+                return self.serving.outgoing.sockets.finish(session, Ending::Finish);
+            }
+        };
+        self.serving.open(session, origin, lines);
+    }
+
+    /// Ends the connection of an ended session without an outbox: either all its output is in the
+    /// kernel, or the rest began before the snapshot.
+    fn finish_ended(&mut self, session: SessionId) {
+        let Segment { checkpoints, cursors, .. } = self.serving.segment;
+        let is_lagging =
+            checkpoints.effective(session, cursors).is_some_and(|checkpoint| checkpoint.is_lagging);
+        let ending = if is_lagging { Ending::Drop } else { Ending::Finish };
+        self.serving.outgoing.sockets.finish(session, ending);
+    }
+
+    /// Closes sessions that are open in the log and have no socket. There should be none: the
+    /// supervisor keeps a socket until the session's end is in the log.
     fn close_strays(&mut self) {
         let known: BTreeSet<SessionId> = self.known.iter().map(|(session, _)| *session).collect();
         let has_socket = |session: &Session| session.is_udp() || known.contains(&session.id);

@@ -1,4 +1,4 @@
-//! What a worker does at a certain time: its timers.
+//! The timers of a worker's serving side.
 
 use super::Serving;
 use crate::chat::Fact;
@@ -6,23 +6,23 @@ use crate::worker::sockets::Sockets;
 use forkchat_common::ids::{Micros, SessionId};
 use std::time::Duration;
 
-/// How long after a connection the first thing that arrives still counts as having come with it. A
-/// client that sends nothing is welcomed then: one of another protocol has sent its request by that
-/// time, and is answered with nothing before it.
+/// A new session is announced this long after its connection even if its client has sent nothing,
+/// and gets its welcome then. A client of another protocol has sent its request by that time, and
+/// receives no welcome before the answer to it.
 pub(super) const ARRIVAL: u64 = Micros::SECOND / 20;
-/// How long a first line that has begun by then is waited for: over a slow network a request comes
-/// in pieces.
+/// If a first line has begun by then, the worker waits this long for its end: over a slow network a
+/// request comes in pieces.
 pub(super) const FIRST_LINE: u64 = 5 * Micros::SECOND;
-/// When something is on its way to the kernel, one looks this soon whether it has come there: until
-/// then a successor would have more to do.
+/// While output is on its way to the kernel, the worker checks this often whether it has arrived.
+/// Until the checkpoint says so, a successor would have more to do.
 const FLIGHT_CHECK: Duration = Duration::from_millis(100);
-/// How often UDP sessions are looked at for silence.
+/// How often the worker looks for silent UDP sessions.
 const SILENCE_CHECK: u64 = Micros::SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     ReadOn(SessionId),
-    /// And since when its first line is waited for.
+    /// The session, and the time at which the wait for its first line began.
     Arrival(SessionId, Micros),
     LastWords(SessionId),
     Silence,
@@ -30,13 +30,14 @@ pub(super) enum Timer {
 }
 
 impl<S: Sockets> Serving<S> {
-    /// A program's first lines come a moment after its connection, and belong to it: only then other
-    /// sessions may be notified of it.
+    /// The first lines of a client often arrive a moment after its connection. Other sessions are
+    /// notified of the new session after those lines, or when this timer is due.
     pub(in crate::worker) fn set_arrival_timer(&mut self, session: SessionId) {
         self.set_timer(ARRIVAL, Timer::Arrival(session, self.segment.clock.uptime()));
     }
 
-    /// From now on UDP sessions are looked at for silence, until there is none.
+    /// Starts the periodic check for silent UDP sessions. It goes on as long as there are UDP
+    /// sessions.
     pub(in crate::worker) fn set_silence_timer(&mut self) {
         if !self.timers.contains(&Timer::Silence) {
             self.set_timer(SILENCE_CHECK, Timer::Silence);
@@ -47,7 +48,7 @@ impl<S: Sockets> Serving<S> {
         self.timers.set(self.segment.clock.uptime().plus(after), timer);
     }
 
-    /// How long the worker may sleep at most.
+    /// How long the worker may block at most. `None`: without a limit.
     pub(super) fn next_timer(&self) -> Option<Duration> {
         let now = self.segment.clock.uptime();
         let timer = self.timers.next().map(|at| Duration::from_micros(at.since(now)));
@@ -59,7 +60,7 @@ impl<S: Sockets> Serving<S> {
         let now = self.segment.clock.uptime();
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
-                // It is read on already if something else has happened meanwhile.
+                // The input was read in the meantime for another reason.
                 Timer::ReadOn(session) if !self.reading.is_delayed(session) => {}
                 Timer::ReadOn(session) => self.read_on(session),
                 Timer::Arrival(session, since) => self.end_arrival(session, since, now),
@@ -73,14 +74,15 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// A session's first line has been waited for since then.
+    /// Announces a session whose first line has been awaited since `since`, or waits on if a line
+    /// has begun.
     fn end_arrival(&mut self, session: SessionId, since: Micros, now: Micros) {
         if self.is_announced(session) {
             return;
         }
         let waited = now.since(since);
         if waited < FIRST_LINE && self.outgoing.sockets.unread(session) > 0 {
-            // Each time twice as long, so that it is looked at a few times only.
+            // Doubles the wait each time, so that there are few checks.
             let timer = Timer::Arrival(session, since);
             return self.set_timer(waited.min(FIRST_LINE - waited), timer);
         }

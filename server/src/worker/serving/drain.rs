@@ -1,4 +1,5 @@
-//! The end of the server, as a worker takes part in it.
+//! A worker's part in the server's shutdown: it proposes that all sessions end, and reports when
+//! their output is written.
 
 use super::Serving;
 use crate::chat::Fact;
@@ -13,13 +14,13 @@ pub(super) enum Drain {
 }
 
 impl<S: Sockets> Serving<S> {
-    /// Whether the server ends, and this worker hasn't begun to.
+    /// Whether the server stops and this worker has not begun to drain.
     pub(super) fn is_to_drain(&self) -> bool {
         self.drain == Drain::No && self.config.stopping.is_set()
     }
 
-    /// All sessions are notified, by a record like any other. Each worker proposes it, since none
-    /// knows whether another will live to do so; the first counts.
+    /// Proposes the record that notifies and ends all sessions. Every worker proposes it, since it
+    /// can't know whether another worker will live long enough. The first of these records counts.
     pub(super) fn begin_drain(&mut self) {
         if self.is_to_drain() {
             self.drain = Drain::Asked;

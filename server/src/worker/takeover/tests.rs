@@ -40,7 +40,7 @@ fn join(segment: &'static Segment, sockets: FakeSockets) -> Serving<FakeSockets>
     super::join(segment, ME, config(), sockets, Vec::new()).unwrap()
 }
 
-/// One more TCP session, in this cell. It has sent an empty line, so the others have heard of
+/// Opens a TCP session in this cell. It sends an empty line, so the other sessions are notified of
 /// it.
 fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
     let session = SessionId::new(1, cell);
@@ -50,7 +50,7 @@ fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
     session
 }
 
-/// A worker after one that was cut off between two turns with these TCP sessions.
+/// The successor of a worker that died between two turns, with these TCP sessions.
 fn successor(predecessor: Serving<FakeSockets>, sessions: &[SessionId]) -> Serving<FakeSockets> {
     let inherited = sessions
         .iter()
@@ -59,16 +59,16 @@ fn successor(predecessor: Serving<FakeSockets>, sessions: &[SessionId]) -> Servi
     super::join(predecessor.segment, ME, config(), predecessor.outgoing.sockets, inherited).unwrap()
 }
 
-fn says_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
+fn send_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
     worker.accept(Input::Datagram { path: path(port), bytes: line.to_vec() });
     worker.turn();
 }
 
-/// One more UDP session, from this port.
+/// Opens a UDP session from this port.
 fn open_udp(worker: &mut Serving<FakeSockets>, port: u16) -> SessionId {
-    says_over_udp(worker, port, &[b'x'; 30]);
+    send_over_udp(worker, port, &[b'x'; 30]);
     let (_, answer) = worker.outgoing.sockets.answers.pop().unwrap();
-    says_over_udp(worker, port, answer.strip_prefix(b"* ").unwrap());
+    send_over_udp(worker, port, answer.strip_prefix(b"* ").unwrap());
     let opened = worker.chat().sessions_of(ME).find(|session| session.origin.peer == peer(port));
     opened.unwrap().id
 }
@@ -79,26 +79,30 @@ fn a_session_whose_positions_cannot_be_read_is_closed_and_its_neighbours_go_on()
     let sessions = [0, 1, 2].map(|cell| open(&mut predecessor, cell));
     let [first, lost, last] = sessions;
     predecessor.outgoing.sockets.unreadable.insert(lost);
-    let heard_before = predecessor.outgoing.sockets.heard(first).len();
+    let received_before = predecessor.outgoing.sockets.received(first).len();
     let mut worker = successor(predecessor, &sessions);
     worker.turn();
     assert_eq!(worker.outgoing.sockets.finished, [(lost, Ending::Drop)]);
-    let said = Lines::of(last, Protocol::Line, b"hello\n", 1, false, After::More, 10);
-    worker.accept(Input::Lines { session: last, lines: said });
+    let lines = Lines::of(last, Protocol::Line, b"hello\n", 1, false, After::More, 10);
+    worker.accept(Input::Lines { session: last, lines });
     worker.turn();
     assert_eq!(
         [first, lost, last].map(|session| worker.chat().session(session).is_some()),
         [true, false, true]
     );
-    let heard = String::from_utf8_lossy(&worker.outgoing.sockets.heard(first)[heard_before..]);
-    assert!(heard.contains(CloseReason::WorkerDied.as_str()) && heard.contains("hello"), "{heard}");
+    let received =
+        String::from_utf8_lossy(&worker.outgoing.sockets.received(first)[received_before..]);
+    assert!(
+        received.contains(CloseReason::WorkerDied.as_str()) && received.contains("hello"),
+        "{received}"
+    );
 }
 
 #[test]
-fn the_cell_of_an_ended_udp_session_is_not_given_again_before_its_last_words_are_sent() {
-    let mut predecessor = join(new_log(), FakeSockets::deaf());
+fn the_cell_of_an_ended_udp_session_is_not_reused_before_its_last_output_is_sent() {
+    let mut predecessor = join(new_log(), FakeSockets::not_reading());
     let ended = open_udp(&mut predecessor, 1);
-    says_over_udp(&mut predecessor, 1, b"/quit\n");
+    send_over_udp(&mut predecessor, 1, b"/quit\n");
     let mut worker = successor(predecessor, &[]);
     assert!(worker.chat().session(ended).is_none());
     let other = open_udp(&mut worker, 2);
@@ -111,15 +115,15 @@ fn the_cell_of_an_ended_udp_session_is_not_given_again_before_its_last_words_are
 }
 
 #[test]
-fn the_cell_of_a_udp_session_that_was_over_and_sent_everything_is_cleared_and_given_again() {
+fn the_cell_of_an_ended_udp_session_without_unsent_output_is_cleared_and_reused() {
     let segment = new_log();
     let mut predecessor = join(segment, FakeSockets::open());
     let ended = open_udp(&mut predecessor, 1);
     let checkpoint = segment.checkpoints.get(ended.cell()).unwrap();
-    says_over_udp(&mut predecessor, 1, b"/quit\n");
+    send_over_udp(&mut predecessor, 1, b"/quit\n");
     assert_eq!(segment.checkpoints.get(ended.cell()), None);
-    // As if it had been cut off right before it cleared the cell, and the snapshot knows of the
-    // end.
+    // As if the predecessor had died right before it cleared the cell, and the snapshot contained
+    // the end.
     segment.checkpoints.store(checkpoint);
     let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, JOURNAL);
     assert!(
