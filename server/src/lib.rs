@@ -1,7 +1,6 @@
 //! forkchat's server: forked workers over one event log.
 //!
-//! **Everything that happens is a record in one log. A worker is a function from the log to
-//! bytes.**
+//! **Every event is a record in one log. A worker is a function from the log to bytes.**
 //!
 //! ```text
 //!                           ┌────────────┐  forks, reaps, restarts; keeps a duplicate of every client's socket

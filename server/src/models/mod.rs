@@ -28,8 +28,8 @@ pub struct Model {
     pub placement: Placement,
     /// The resources that one connection takes.
     pub takes: Takes,
-    /// Runs a worker in a slot until it is killed, or as [`Start::ends_with_connections`] says.
-    /// Returns its exit code.
+    /// Runs a worker in a slot until it is killed or, with [`Start::ends_with_connections`], its
+    /// last connection has ended. Returns the exit code.
     pub run: fn(&'static Segment, Slot, ServingConfig, Start) -> i32,
 }
 

@@ -27,7 +27,7 @@
 use super::{Model, Placement, Takes};
 use crate::worker::pair;
 
-/// The row.
+/// The row of this model.
 pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 0, bytes: 16 * 1024 },

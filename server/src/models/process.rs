@@ -32,7 +32,7 @@
 use super::{Model, Placement, Takes};
 use crate::worker::pair;
 
-/// The row.
+/// The row of this model.
 pub static MODEL: Model = Model {
     placement: Placement::Own,
     // Descriptors of the client's socket, of its process's doorbell and of the queue to the

@@ -35,7 +35,7 @@ pub enum Input<C> {
         /// Their content.
         lines: Lines,
     },
-    /// Lines of an open connection that the receive side has appended and consumed itself.
+    /// Lines of an open connection that the receive side has already appended and consumed.
     Committed {
         /// The session.
         session: SessionId,

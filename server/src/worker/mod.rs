@@ -29,8 +29,8 @@
 //! | `udp` | UDP sessions: cookies, addresses, admission |
 //! | `udp_socket` | the UDP socket |
 //!
-//! All state of a worker can be rebuilt from the log, the kernel and a snapshot. A panic in any of
-//! its threads ends the process.
+//! A successor can rebuild all state of a worker from the log, the kernel and a snapshot. A panic
+//! in any thread of a worker ends the process.
 
 pub mod closing;
 pub mod connection;

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A line is accepted when its record is published. Before that, the whole line is still in the
-//! kernel; after that, only the record counts. A worker that is killed anywhere in a turn loses
-//! nothing that is not in the log, the kernel or a snapshot.
+//! kernel; after that, only the record counts. So a worker can be killed anywhere in a turn: a
+//! successor finds everything in the log, the kernel or a snapshot.
 
 mod deadlines;
 mod drain;
@@ -51,7 +51,7 @@ const PIECE_BLOCKS: u64 = 16;
 /// writers wait for the cursor, and the watchdog checks that it moves.
 const PUBLISH_BLOCKS: u64 = 512;
 /// After a session's end, its client has this long to read the last output.
-const LAST_WORDS: u64 = 10 * Micros::SECOND;
+const LAST_OUTPUT: u64 = 10 * Micros::SECOND;
 /// The most proposals that may wait to be appended. With more pending, the worker takes no more
 /// input, which stays in the kernel and slows the clients down.
 const PENDING_MAX: usize = 1_024;
@@ -96,7 +96,7 @@ pub struct Serving<S: Sockets> {
     /// Whether a [`Timer::Tidy`] is set.
     is_tidying: bool,
     drain: Drain,
-    /// The number of quarantined places at the last look.
+    /// The number of quarantined places at the last check.
     quarantined: u64,
     /// The takeover that this worker began with, until it is reported.
     pub(super) taken_over: Option<TakenOver>,
@@ -190,7 +190,7 @@ impl<S: Sockets> Serving<S> {
         self.outgoing.outboxes.unblock(session);
     }
 
-    /// Does one turn, as the module's documentation describes it. Never blocks.
+    /// Does one turn, as the module's documentation describes it. It never waits for a client.
     pub fn turn(&mut self) {
         self.outgoing.outboxes.begin_turn(self.replica.position());
         self.begin_drain();
@@ -363,7 +363,7 @@ impl<S: Sockets> Serving<S> {
     fn flush(&mut self) {
         let flushed = self.outgoing.flush(self.segment, self.replica.position());
         for session in flushed.waiting {
-            self.set_timer(LAST_WORDS, Timer::LastWords(session));
+            self.set_timer(LAST_OUTPUT, Timer::LastOutput(session));
         }
         flushed.finished.into_iter().for_each(|session| self.reading.forget(session));
     }

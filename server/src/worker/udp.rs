@@ -225,8 +225,8 @@ impl UdpSessions {
         true
     }
 
-    /// The sessions whose clients have been silent for too long, each with the time of its last
-    /// line.
+    /// The sessions whose clients have been silent for too long, each with the log's time at which
+    /// the client was last active.
     pub fn silent(&self, chat: &Chat, uptime: Micros) -> Vec<(SessionId, Micros)> {
         let is_silent = |known: &&Known| {
             uptime.since(known.last_datagram) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND

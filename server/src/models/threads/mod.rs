@@ -25,8 +25,8 @@
 //! for decades. The price: two stacks for each connection, and a thread to wake for each line that
 //! a client sends and for each client that receives it. The threads come from a thread pool and
 //! return to it when the connection is over. There they wait, named `idle`, for the next
-//! connection. The pool has at most as many threads as were needed at one time, and does not
-//! shrink.
+//! connection. The pool grows to the largest number of threads that were needed at one time, and
+//! does not shrink.
 
 mod network;
 mod peer;
@@ -53,7 +53,7 @@ use peer::{Notice, Worker};
 use receive::Datagram;
 use std::sync::Arc;
 
-/// The row.
+/// The row of this model.
 pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024 },

@@ -70,7 +70,7 @@ pub(super) struct Network {
 struct Stream {
     peer: Arc<Peer>,
     /// Output bytes that were passed to its send thread.
-    given: u64,
+    passed: u64,
     /// The channels to its threads, when it has some.
     threads: Option<Threads>,
 }
@@ -234,14 +234,14 @@ impl Stream {
     /// Passes bytes to the send thread, unless its queue is full.
     fn pass(&mut self, bytes: &[u8]) -> Written {
         let Some(threads) = &self.threads else { return Written::Blocked };
-        let mut given = threads.chunks.try_send(Chunk::Bytes(bytes.to_vec()));
-        if let Err(TrySendError::Full(chunk)) = given {
+        let mut passed = threads.chunks.try_send(Chunk::Bytes(bytes.to_vec()));
+        if let Err(TrySendError::Full(chunk)) = passed {
             self.peer.await_output();
-            given = threads.chunks.try_send(chunk);
+            passed = threads.chunks.try_send(chunk);
         }
-        match given {
+        match passed {
             Ok(()) => {
-                self.given += bytes.len() as u64;
+                self.passed += bytes.len() as u64;
                 Written::Bytes(bytes.len())
             }
             Err(TrySendError::Full(_)) => Written::Blocked,
@@ -250,7 +250,7 @@ impl Stream {
     }
 
     fn in_flight(&self) -> usize {
-        (self.given - self.peer.out()) as usize
+        (self.passed - self.peer.out()) as usize
     }
 }
 
@@ -259,7 +259,7 @@ impl Sockets for Network {
 
     fn add(&mut self, session: SessionId, connection: Connection) {
         let peer = Arc::new(Peer::new(connection));
-        self.routes.insert(session, Route::Stream(Stream { peer, given: 0, threads: None }));
+        self.routes.insert(session, Route::Stream(Stream { peer, passed: 0, threads: None }));
         self.open += 1;
     }
 

@@ -24,7 +24,7 @@ pub(super) enum Timer {
     ReadOn(SessionId),
     /// The session, and the time at which the wait for its first line began.
     Arrival(SessionId, Micros),
-    LastWords(SessionId),
+    LastOutput(SessionId),
     Silence,
     Tidy,
 }
@@ -64,7 +64,7 @@ impl<S: Sockets> Serving<S> {
                 Timer::ReadOn(session) if !self.reading.is_delayed(session) => {}
                 Timer::ReadOn(session) => self.read_on(session),
                 Timer::Arrival(session, since) => self.end_arrival(session, since, now),
-                Timer::LastWords(session) => self.outgoing.outboxes.drop_unwritten(session),
+                Timer::LastOutput(session) => self.outgoing.outboxes.drop_unwritten(session),
                 Timer::Silence => self.end_silent(),
                 Timer::Tidy => {
                     self.outgoing.outboxes.tidy();
