@@ -1,13 +1,13 @@
-//! Reports to the operator what the workers drop of the clients' input: sums, every few seconds, so
-//! that no client can flood the log output.
+//! Reports to the operator how much client input the workers have dropped. It reports sums, every
+//! few seconds at most, so that no client can flood the log output.
 
 use crate::segment::Dropped;
 use std::time::{Duration, Instant};
 
-/// Sums are reported at most this often.
-const REPORT_AGAIN: Duration = Duration::from_secs(10);
+/// The shortest time between two reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What of it was reported.
+/// The counts that were reported last.
 #[derive(Debug)]
 pub struct Report {
     dropped: &'static Dropped,
@@ -16,15 +16,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing so far.
+    /// A report that has reported nothing yet.
     pub fn new(dropped: &'static Dropped) -> Report {
         Report { dropped, reported: [0; 3], reported_at: None }
     }
 
-    /// What to log now: what was dropped since the last report, unless that was just now or nothing
-    /// was.
+    /// The lines to log now: the sums since the last report. Empty if that was less than ten
+    /// seconds ago, or nothing was dropped.
     pub fn next(&mut self, now: Instant) -> Vec<String> {
-        if self.reported_at.is_some_and(|at| now.duration_since(at) < REPORT_AGAIN) {
+        if self.reported_at.is_some_and(|at| now.duration_since(at) < REPORT_INTERVAL) {
             return Vec::new();
         }
         let lines = self.rest();
@@ -34,7 +34,7 @@ impl Report {
         lines
     }
 
-    /// The same, however recent the last report is.
+    /// The lines to log now, however recent the last report is.
     pub fn rest(&mut self) -> Vec<String> {
         let counts = self.dropped.counts();
         let [datagrams, bytes, connections] = std::array::from_fn(|i| counts[i] - self.reported[i]);
@@ -42,12 +42,16 @@ impl Report {
         if bytes > 0 {
             self.reported[1..].copy_from_slice(&counts[1..]);
             lines.push(format!(
-                "dropped {bytes} bytes that clients had sent beyond their budget before a reset; connections: {connections}"
+                "dropped {bytes} bytes that clients had sent beyond their budget before a reset; \
+                 connections: {connections}"
             ));
         }
         if datagrams > 0 {
             self.reported[0] = counts[0];
-            lines.push(format!("dropped {datagrams} datagrams, or their last lines: beyond their session's budget, or without its key"));
+            lines.push(format!(
+                "dropped {datagrams} datagrams, or their last lines: beyond their session's budget, \
+                 or without its key"
+            ));
         }
         lines
     }
@@ -58,31 +62,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_dropped_is_reported_at_once_and_then_as_a_sum_now_and_then() {
+    fn dropped_input_is_reported_at_once_and_then_as_a_sum_at_intervals() {
         let dropped: &Dropped = Box::leak(Box::default());
         let (mut report, start) = (Report::new(dropped), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         dropped.backlog(0);
         assert!(report.next(start).is_empty(), "nothing was dropped");
         dropped.backlog(700);
-        let told = report.next(after(1));
+        let lines = report.next(after(1));
         assert_eq!(
-            told,
-            [
-                "dropped 700 bytes that clients had sent beyond their budget before a reset; connections: 1"
-            ]
+            lines,
+            ["dropped 700 bytes that clients had sent beyond their budget before a reset; \
+                 connections: 1"]
         );
         for _ in 0..100 {
             dropped.backlog(10);
             dropped.datagram();
             assert!(report.next(after(10)).is_empty(), "not so soon again");
         }
-        let told = report.next(after(11));
+        let lines = report.next(after(11));
         assert!(
-            told[0].starts_with("dropped 1000 bytes") && told[0].ends_with(": 100"),
-            "{told:?}"
+            lines[0].starts_with("dropped 1000 bytes") && lines[0].ends_with(": 100"),
+            "{lines:?}"
         );
-        assert!(told[1].starts_with("dropped 100 datagrams"), "{told:?}");
+        assert!(lines[1].starts_with("dropped 100 datagrams"), "{lines:?}");
         dropped.datagram();
         assert_eq!(
             (report.next(after(12)).len(), report.rest().len(), report.rest().len()),

@@ -1,12 +1,12 @@
-//! Fault injection for tests. It needs debug assertions, which no release build has, and
-//! `FORKCHAT_FAULT` in the environment.
+//! Fault injection for tests. It works only with debug assertions, which no release build has, and
+//! with `FORKCHAT_FAULT` in the environment.
 //!
 //! | `FORKCHAT_FAULT` | effect |
 //! |---|---|
-//! | `read-first` | a worker takes input out of the kernel before it is in the log: the negative control of every test of recovery |
+//! | `read-first` | a worker takes input out of the kernel before it is in the log: the negative control of all recovery tests |
 //! | `deadly` | the process that handles a line with one of these texts fails: `die in decoding`, `die in applying`, `spin in applying`, `die in rendering` |
 
-/// A step of the way of a line through the server.
+/// A step in the processing of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Input is cut into lines.
@@ -17,7 +17,7 @@ pub enum Step {
     Rendering,
 }
 
-/// Whether input is taken out of the kernel before it is in the log.
+/// Whether input is to be consumed before it is in the log.
 pub fn reads_first() -> bool {
     #[cfg(debug_assertions)]
     return deliberate::mode() == "read-first";

@@ -1,10 +1,10 @@
-//! The guides in `server/doc`, each for one kind of reader. The same files can be read in the
-//! repository, where they link to each other as files.
+//! The guides in `server/doc`, each for one kind of reader. In the repository, the same files link
+//! to each other as files.
 //!
 //! In the text of a guide, links are references such as `[recovery guide][recovery]`. Their targets
 //! are defined twice: at the end of the guide as a file, and in `guide/links.md` as an item or a
 //! page of this documentation. `links.md` is included before each guide, and the first of two
-//! definitions counts. `tests/tests/documentation.rs` checks that each reference has both.
+//! definitions is used. `tests/tests/documentation.rs` checks that each reference has both.
 
 /// Defines a module for each guide.
 macro_rules! guides {

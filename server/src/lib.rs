@@ -1,7 +1,6 @@
 //! forkchat's server: forked workers over one event log.
 //!
-//! **Everything that happens is a record in one log. A worker is a function from the log to
-//! bytes.**
+//! **Every event is a record in one log. A worker is a function from the log to bytes.**
 //!
 //! ```text
 //!                           ┌────────────┐  forks, reaps, restarts; keeps a duplicate of every client's socket
@@ -24,29 +23,30 @@
 //! |---|---|---|
 //! | [`sys`] | system calls; the only `unsafe` | |
 //! | [`ipc`] | primitives between processes, a library by itself: process, mutex, semaphore, event, value, queues, pool | `sys` |
-//! | [`segment`] | all that the processes share: the event log, checkpoints, snapshots, heartbeats, quarantine, counters | `ipc`, `sys` |
+//! | [`segment`] | the memory that all processes share: the event log, checkpoints, snapshots, heartbeats, quarantine, counters | `ipc`, `sys` |
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
 //! | [`channel`] | the messages between supervisor and workers | `ipc` |
 //! | [`admission`] | which connections are admitted | `ipc` |
 //! | [`dropped`] | reports the dropped part of the clients' input | `segment` |
-//! | [`proposer`] | what a process appends to the log, and what follows when it is applied | `chat`, `segment` |
-//! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `segment`, `ipc` |
-//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `segment` |
-//! | [`worker`] | serves connections and applies the log: what the models share | all above |
+//! | [`proposer`] | appends a process's records, and reports when they are applied | `chat`, `segment` |
+//! | [`replica`] | a process's copy of the chat state, which follows the log | `chat`, `segment`, `ipc` |
+//! | [`stand_in`] | the worker that makes snapshots while there is no journal | `segment` |
+//! | [`worker`] | serves connections and applies the log: the code that the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `options`, `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `segment`, `ipc`, `sys` |
-//! | [`doctor`] | tests what the kernel must be able to do | `ipc`, `sys` |
-//! | [`daemon`] | a process in the background: started, found, stopped | `sys` |
-//! | [`supervisor`] | creates all that is shared, forks all processes, keeps them running | all but the records |
+//! | [`doctor`] | tests that the kernel supports what the server needs | `ipc`, `sys` |
+//! | [`daemon`] | starts, finds and stops a process in the background | `sys` |
+//! | [`supervisor`] | creates the shared memory, forks all processes, restarts them | all but the records |
 //! | [`service`] | the server as a daemon | `daemon`, `options`, `supervisor` |
-//! | [`log_output`] | what the operator reads, on its way to standard error | `sys` |
+//! | [`log_output`] | log messages for the operator, on their way to standard error | `sys` |
 //! | [`role`], [`options`] | a process's name; the command line | |
-//! | [`faults`] | failing on purpose, in test builds | |
+//! | [`faults`] | fault injection, in test builds | |
 //! | [`guide`] | guides for operators, for writers of clients, and for readers of this code | |
 //!
-//! To follow one line of chat (in model `pool`): [`worker`]'s `receive_thread` looks at it with
-//! `peek`, `input` makes a record of it, `serving` appends it and consumes it; every worker's
-//! `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
+//! To follow one line of chat (in model `pool`): [`worker`]'s `receive_thread` reads it with
+//! `peek`, `input` makes a record of it, and `serving` appends the record and consumes the line.
+//! Every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, and then
+//! writes these.
 #![deny(unsafe_code)]
 
 pub mod admission;
@@ -74,7 +74,7 @@ pub mod worker;
 
 pub use options::CommandLine;
 
-/// Does what the command line says. Returns the exit code.
+/// Runs the command of the command line. Returns the exit code.
 pub fn run(command_line: CommandLine) -> i32 {
     match command_line.command {
         None => service::serve(command_line.options),

@@ -1,5 +1,5 @@
-//! A process's copy of the chat state, kept up to date with the log: how a worker and the journal
-//! begin, and how they go on.
+//! A process's copy of the chat state, which follows the log. A worker and the journal begin with
+//! it, and keep it up to date.
 
 use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Record, RenderCache};
 use crate::faults::{Step, inject_fault};
@@ -9,10 +9,10 @@ use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::fmt;
 
-/// The state, and the place in the log up to which it has come.
+/// The chat state, and the log position up to which it is applied.
 #[derive(Debug)]
 pub struct Replica {
-    /// The state.
+    /// The chat state.
     pub chat: Chat,
     segment: &'static Segment,
     slot: Slot,
@@ -21,12 +21,12 @@ pub struct Replica {
     effects: Vec<Effect>,
 }
 
-/// Why a process can't begin.
+/// Why a process can't make its replica.
 #[derive(Debug)]
 pub enum JoinError {
     /// The snapshot can't be read.
     Snapshot(BadSnapshot),
-    /// The log's lock wasn't to be had.
+    /// The log can't be locked.
     Lock(LockError),
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for JoinError {
     }
 }
 
-/// Deliveries of a record whose output is muted.
+/// The deliveries of a muted record: its output is reported as muted and not delivered.
 struct Muted<'a, O>(&'a mut O);
 
 impl<O: Deliveries> Deliveries for Muted<'_, O> {
@@ -60,8 +60,8 @@ impl<O: Deliveries> Deliveries for Muted<'_, O> {
 }
 
 impl Replica {
-    /// Begins a life in a slot: the state as the published snapshot has it, and the log from there
-    /// on.
+    /// Makes the replica of a new process in a slot: the state of the published snapshot, and the
+    /// log from there on, which is still to be applied.
     pub fn join(segment: &'static Segment, slot: Slot) -> Result<Replica, JoinError> {
         let (start, snapshot) = segment.join(slot).map_err(JoinError::Lock)?;
         let chat = match snapshot {
@@ -78,7 +78,7 @@ impl Replica {
         })
     }
 
-    /// Everything before this is applied.
+    /// The sequence before which everything is applied.
     pub fn position(&self) -> Sequence {
         self.reader.position()
     }
@@ -88,8 +88,8 @@ impl Replica {
         self.reader.is_behind()
     }
 
-    /// Applies the records that come next, about `blocks_max` blocks of them, and after each calls
-    /// `carry_out` with its effects. Returns how many they were.
+    /// Applies the next records, about `blocks_max` blocks of them, and calls `carry_out` with the
+    /// effects of each. Returns the number of records.
     pub fn apply<O: Deliveries>(
         &mut self,
         blocks_max: u64,
@@ -101,7 +101,7 @@ impl Replica {
             let treatment = self.segment.quarantine.treatment(sequence);
             let at = |session| WorkItem::Record { sequence, session, treatment };
             self.segment.quarantine.enter(self.slot, Thread::Send, at(SessionId::NONE));
-            // What is passed over is not even decoded.
+            // A skipped record is not even decoded.
             match (treatment != Treatment::Skip).then(|| Record::decode(payload)) {
                 None => {}
                 Some(None) => log::error!("the record at {sequence} can't be read; it is skipped"),
@@ -140,15 +140,15 @@ mod tests {
 
     const ME: Slot = Slot::at(0);
 
-    /// What became of each record that might have been told to somebody.
+    /// How often each of the deliveries' methods was called.
     #[derive(Debug, Default, PartialEq, Eq)]
-    struct Fate {
+    struct Calls {
         begun: u64,
-        told: u64,
+        delivered: u64,
         muted: u64,
     }
 
-    impl Deliveries for Fate {
+    impl Deliveries for Calls {
         fn begin(&mut self, _: Option<Slot>) {
             self.begun += 1;
         }
@@ -156,16 +156,16 @@ mod tests {
             true
         }
         fn deliver(&mut self, _: SessionId, _: &[u8]) {
-            self.told += 1;
+            self.delivered += 1;
         }
         fn muted(&mut self, _: SessionId, _: Slot) {
             self.muted += 1;
         }
     }
 
-    /// A session's beginning is applied after so many pairs of deaths at it: what became of it,
-    /// whether the session is there, and whose record the one who applied it said it was at last.
-    fn after_pairs_of_deaths(pairs: usize) -> (Fate, bool, SessionId) {
+    /// Applies a session's opening after it has killed this many pairs of processes. Returns the
+    /// calls, whether the session exists, and the session that the quarantine's entry had at last.
+    fn after_pairs_of_deaths(pairs: usize) -> (Calls, bool, SessionId) {
         let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 1,
@@ -176,7 +176,7 @@ mod tests {
         let mut replica = Replica::join(segment, ME).unwrap();
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
-        // Over UDP the welcome comes at once.
+        // Over UDP the session is sent its welcome at once.
         push_fact(
             &mut batch,
             session,
@@ -185,30 +185,37 @@ mod tests {
         let sequence = segment.log.append(ME, &batch, segment.clock.now()).unwrap().start;
         let mut place = WorkItem::Record { sequence, session, treatment: Treatment::Apply };
         (0..pairs).for_each(|_| place = segment.quarantine.add(place));
-        let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
-        let count = replica.apply(u64::MAX, &mut fate, |_, _| {
-            whose = segment.quarantine.work_item(ME, Thread::Send).map(WorkItem::session).unwrap()
+        let (mut calls, mut session_in_quarantine) = (Calls::default(), SessionId::NONE);
+        let count = replica.apply(u64::MAX, &mut calls, |_, _| {
+            session_in_quarantine =
+                segment.quarantine.work_item(ME, Thread::Send).map(WorkItem::session).unwrap()
         });
         assert_eq!(
             (count, replica.position()),
             (1, segment.log.tail()),
-            "whatever is done with it, it goes on behind it"
+            "the replica continues after it in any case"
         );
-        (fate, replica.chat.session(session).is_some(), whose)
+        (calls, replica.chat.session(session).is_some(), session_in_quarantine)
     }
 
     #[test]
-    fn a_quarantined_record_is_applied_and_who_would_have_been_told_is_muted() {
+    fn a_quarantined_record_is_applied_and_its_output_is_muted() {
         let me = SessionId::new(1, 0);
-        assert_eq!(after_pairs_of_deaths(0), (Fate { begun: 1, told: 1, muted: 0 }, true, me));
-        assert_eq!(after_pairs_of_deaths(1), (Fate { begun: 1, told: 0, muted: 1 }, true, me));
+        assert_eq!(
+            after_pairs_of_deaths(0),
+            (Calls { begun: 1, delivered: 1, muted: 0 }, true, me)
+        );
+        assert_eq!(
+            after_pairs_of_deaths(1),
+            (Calls { begun: 1, delivered: 0, muted: 1 }, true, me)
+        );
     }
 
     #[test]
-    fn a_record_that_is_quarantined_twice_is_passed_over_and_nobody_looks_whose_it_is() {
+    fn a_record_that_is_quarantined_twice_is_skipped_without_decoding() {
         for pairs in [2, 3] {
-            // Whose it is nobody knows who hasn't decoded it.
-            assert_eq!(after_pairs_of_deaths(pairs), (Fate::default(), false, SessionId::NONE));
+            // The session is unknown, since the record isn't decoded.
+            assert_eq!(after_pairs_of_deaths(pairs), (Calls::default(), false, SessionId::NONE));
         }
     }
 }

@@ -1,13 +1,13 @@
-//! The stand-in: a worker that does the journal's indispensable work while there is no journal.
+//! The stand-in is a worker that does the journal's indispensable work while there is no journal.
 //!
-//! Without snapshots the ring would soon be full, and all would wait. A journal may be missing for
-//! long: a killed journal can't end while a system call of it waits for a disk that hangs, so it
-//! can have no successor; or the system gives no process. After a bounded time the supervisor then
-//! appoints a worker. That worker runs a second reader of the log in the journal's slot, which
-//! makes snapshots and answers requests, and stores nothing. It holds back the snapshots for lines
-//! that are not stored, as a journal with a hanging disk does. So the next journal finds those
-//! lines in the ring. What lies more than half a ring back is dropped and counted, and the history
-//! has a gap there.
+//! Without snapshots the ring would soon be full, and all processes would wait. A journal may be
+//! missing for long: a killed journal can't exit while one of its system calls waits for a disk
+//! that hangs, so it can have no successor; or the system can't create a process. After a bounded
+//! time the supervisor then appoints a worker. That worker runs a second reader of the log in the
+//! journal's slot, which makes snapshots and answers requests, and stores nothing. It delays
+//! snapshots for lines that are not stored, as a journal with a hanging disk does. So the next
+//! journal finds those lines in the ring. Lines that lie more than half a ring back are dropped and
+//! counted, and the history has a gap there.
 //!
 //! **Only one process at a time writes snapshots.** A second writer could choose the same buffer,
 //! or publish an older snapshot after a later one, whose records are gone. One word in shared
@@ -21,8 +21,8 @@
 //! ```
 //!
 //! The supervisor appoints a worker only when no journal runs, or when the killed journal can never
-//! execute another instruction. A journal begins only when the post is vacant: it waits for that
-//! after its fork.
+//! execute another instruction. A new journal begins its work only when the post is vacant; it
+//! waits for that after its fork.
 
 use crate::segment::Segment;
 use forkchat_common::ids::Slot;
@@ -31,31 +31,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a journal looks whether the post is vacant.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// What can't begin is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often a journal checks whether the post is vacant.
+const VACANT_CHECK: Duration = Duration::from_millis(1);
+/// If a stand-in can't begin its work, it tries again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 const VACANT: u64 = 0;
 const APPOINTED: u64 = 1;
 const DISMISSED: u64 = 2;
 const SLOT_SHIFT: u32 = 2;
 
-/// What a stand-in runs.
+/// The work of a stand-in.
 pub trait Duty: fmt::Debug {
-    /// Does what there is to do now, in a few milliseconds at most.
+    /// Does the work that is due now, in a few milliseconds at most.
     fn turn(&mut self);
-    /// How long until the next turn, at most.
+    /// How long the worker may wait until the next turn, at most.
     fn patience(&self) -> Duration;
 }
 
-/// Begins the duty: in the worker that was appointed.
+/// Begins the work, in the appointed worker.
 pub type Begin = dyn Fn() -> Result<Box<dyn Duty>, String> + Send + Sync;
 
-/// The post, as every process has it.
+/// The post of the stand-in. Every process has a copy.
 #[derive(Clone)]
 pub struct Post {
-    /// The slot of the one who has it, and whether that is dismissed.
+    /// The holder's slot and state: vacant, appointed or dismissed.
     word: &'static AtomicU64,
     begin: Arc<Begin>,
 }
@@ -67,7 +67,7 @@ impl fmt::Debug for Post {
 }
 
 impl Post {
-    /// The post whose word is this, in shared memory; 0 for a vacant one.
+    /// A post with this word in shared memory. A word of 0 means that it is vacant.
     pub fn new(word: &'static AtomicU64, begin: Arc<Begin>) -> Post {
         Post { word, begin }
     }
@@ -78,8 +78,8 @@ impl Post {
         (word != VACANT).then_some(Slot::at((word >> SLOT_SHIFT) as u16))
     }
 
-    /// Appoints the worker in a slot, if the post is vacant. The supervisor alone does that; it
-    /// rings the worker then.
+    /// Appoints the worker in a slot, if the post is vacant. Only the supervisor calls this, and
+    /// then wakes the worker.
     pub fn appoint(&self, slot: Slot) {
         let _ = self.word.compare_exchange(
             VACANT,
@@ -89,7 +89,7 @@ impl Post {
         );
     }
 
-    /// Dismisses whoever is appointed: the post is vacant after that worker's next turn.
+    /// Dismisses the holder. The post is vacant after that worker's next turn.
     pub fn dismiss(&self) {
         if let Some(slot) = self.holder() {
             let _ = self.word.compare_exchange(
@@ -101,8 +101,9 @@ impl Post {
         }
     }
 
-    /// The process in a slot is gone, or will never execute an instruction again. If it was the
-    /// stand-in, the post is vacant and the log doesn't wait for it any more. Whether it was.
+    /// Notes that the process in a slot has exited, or will never execute another instruction. If
+    /// it was the holder, the post becomes vacant, and the log no longer waits for the journal's
+    /// cursor. Returns whether it was.
     pub fn leave(&self, slot: Slot, segment: &Segment, journal: Slot) -> bool {
         let was_holder = self.holder() == Some(slot);
         if was_holder {
@@ -112,11 +113,11 @@ impl Post {
         was_holder
     }
 
-    /// Waits until the post is vacant. For a journal, before it begins; the supervisor sees to it
-    /// that it gets vacant.
+    /// Blocks until the post is vacant. A journal calls this before it begins; the supervisor
+    /// dismisses the holder.
     pub fn wait_vacant(&self) {
         while self.holder().is_some() {
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(VACANT_CHECK);
         }
     }
 }
@@ -125,22 +126,22 @@ fn word(slot: Slot, state: u64) -> u64 {
     (slot.index() as u64) << SLOT_SHIFT | state
 }
 
-/// A worker's side.
+/// A worker's part in the protocol.
 #[derive(Debug)]
-pub struct Reserve {
+pub struct StandIn {
     me: Slot,
     post: Option<Post>,
     duty: Option<Box<dyn Duty>>,
     begin_at: Option<Instant>,
 }
 
-impl Reserve {
-    /// For the worker in slot `me`. Without a post it is never appointed.
-    pub fn new(me: Slot, post: Option<Post>) -> Reserve {
-        Reserve { me, post, duty: None, begin_at: None }
+impl StandIn {
+    /// Makes the part of the worker in slot `me`. Without a post it is never appointed.
+    pub fn new(me: Slot, post: Option<Post>) -> StandIn {
+        StandIn { me, post, duty: None, begin_at: None }
     }
 
-    /// Does a turn of the duty, if this worker is appointed. In each turn of the worker.
+    /// Does a turn of the work if this worker is appointed. Called in each turn of the worker.
     pub fn turn(&mut self) {
         let Some(post) = &self.post else { return };
         let word_now = post.word.load(Ordering::Acquire);
@@ -160,7 +161,7 @@ impl Reserve {
                 Ok(duty) => (self.duty, self.begin_at) = (Some(duty), None),
                 Err(error) => {
                     log::error!("cannot stand in for the journal: {error}; trying again");
-                    self.begin_at = Some(Instant::now() + AGAIN);
+                    self.begin_at = Some(Instant::now() + RETRY);
                 }
             }
         }
@@ -169,7 +170,7 @@ impl Reserve {
         }
     }
 
-    /// How long the worker may sleep until the duty's next turn, or the next attempt to begin it.
+    /// How long the worker may wait until the next call of [`StandIn::turn`], at most.
     pub fn patience(&self) -> Duration {
         match (&self.duty, self.begin_at) {
             (Some(duty), _) => duty.patience(),
@@ -197,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_duty_that_cannot_begin_is_tried_again_though_nothing_wakes_the_worker() {
+    fn a_duty_that_cannot_begin_is_retried_without_a_wake_up() {
         let post = Post::new(Box::leak(Box::default()), Arc::new(|| Err("no memory".to_owned())));
-        let mut worker = Reserve::new(Slot::at(0), Some(post.clone()));
+        let mut worker = StandIn::new(Slot::at(0), Some(post.clone()));
         assert_eq!(worker.patience(), Duration::MAX);
         post.appoint(Slot::at(0));
         worker.turn();
-        assert!(worker.patience() <= AGAIN);
+        assert!(worker.patience() <= RETRY);
         post.dismiss();
         worker.turn();
         assert_eq!((worker.patience(), post.holder()), (Duration::MAX, None));
@@ -222,14 +223,14 @@ mod tests {
         .unwrap();
         let begin = move || Ok(Box::new(Counts(counted.clone())) as Box<dyn Duty>);
         let post = Post::new(segment.stand_in, Arc::new(begin));
-        let mut workers = [0, 1].map(|slot| Reserve::new(Slot::at(slot), Some(post.clone())));
+        let mut workers = [0, 1].map(|slot| StandIn::new(Slot::at(slot), Some(post.clone())));
         let mut turn = || {
-            workers.iter_mut().for_each(Reserve::turn);
+            workers.iter_mut().for_each(StandIn::turn);
             turns.swap(0, Ordering::Relaxed)
         };
         assert_eq!(turn(), 0);
         post.appoint(Slot::at(1));
-        // It is not vacant.
+        // Without effect, since the post is not vacant.
         post.appoint(Slot::at(0));
         assert_eq!((turn(), post.holder()), (1, Some(Slot::at(1))));
         post.dismiss();

@@ -1,10 +1,10 @@
 //! The concurrency models: three ways to serve the same chat, so that they can be compared.
 //! `--model` chooses one.
 //!
-//! A model is a row ([`Model`]) and a file or folder, which says how connections get to processes
-//! and what runs in a process, and which files to read. All else is the same in every model and
-//! does not depend on it: the chat, the log, taking over from a dead worker ([`crate::worker`]),
-//! and the supervisor, which knows a model by its row alone.
+//! A model is a row ([`Model`]) and a file or folder, which says how connections get to processes,
+//! what runs in a process, and which files to read. Everything else is the same in every model: the
+//! chat, the log, taking over from a dead worker ([`crate::worker`]), and the supervisor, which
+//! knows only the model's row.
 //!
 //! | model | processes | threads |
 //! |---|---|---|
@@ -26,34 +26,34 @@ use forkchat_common::ids::Slot;
 pub struct Model {
     /// Which process serves a connection.
     pub placement: Placement,
-    /// What one connection takes of the machine.
+    /// The resources that one connection takes.
     pub takes: Takes,
-    /// Runs a worker in a slot until it is killed, or as [`Start::ends_with_connections`] says.
-    /// Returns its exit code.
+    /// Runs a worker in a slot until it is killed or, with [`Start::ends_with_connections`], its
+    /// last connection has ended. Returns the exit code.
     pub run: fn(&'static Segment, Slot, ServingConfig, Start) -> i32,
 }
 
 /// Which process serves a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// One of `--workers` that are always there: the one with the fewest connections.
+    /// One of the `--workers` workers that always run: the worker with the fewest connections.
     Shared,
-    /// One of its own, forked for it, which ends with it. A single worker besides keeps the UDP
-    /// sessions and rejects those who can't be served.
+    /// A process of its own, which is forked for the connection and exits with it. One more worker
+    /// has the UDP sessions and rejects connections that can't be served.
     Own,
 }
 
-/// What one connection takes of the machine, so that the server doesn't let in more than there is
-/// room for.
+/// The resources that one connection takes, so that the server admits no more connections than
+/// there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Takes {
-    /// Descriptors in the process that has the most of them.
+    /// Descriptors in the process that needs the most of them.
     pub descriptors: u64,
     /// Processes and threads.
     pub tasks: u64,
-    /// Memory in bytes while it is idle, the kernel's included, measured. Its part of the state,
-    /// its unread input and output and their socket buffers are counted by the supervisor's memory
-    /// budget (`supervisor/budget.rs`).
+    /// Measured memory in bytes of an idle connection, including the kernel's. The supervisor's
+    /// memory budget (`supervisor/budget.rs`) counts the rest: its part of the state, its unread
+    /// input and output, and their socket buffers.
     pub bytes: u64,
 }
 

@@ -19,15 +19,15 @@
 //!
 //! | to follow a connection | read |
 //! |---|---|
-//! | it is accepted and passed to a worker | `supervisor/accept.rs`, `pass_to_worker` |
-//! | its lines are read; at the end it is closed | `worker/receive_thread.rs` |
-//! | they go into the log, and the output goes to the clients | `worker/send_thread.rs`, `worker/serving.rs` |
+//! | the supervisor accepts it and passes it to a worker | `supervisor/accept.rs`, `pass_to_worker` |
+//! | its lines are read; it is closed at the end | `worker/receive_thread.rs` |
+//! | the lines go into the log, and the output goes to the clients | `worker/send_thread.rs`, `worker/serving.rs` |
 //! | how the two threads are joined | `worker/pair.rs` |
 
 use super::{Model, Placement, Takes};
 use crate::worker::pair;
 
-/// The row.
+/// The row of this model.
 pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 0, bytes: 16 * 1024 },

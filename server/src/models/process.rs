@@ -13,14 +13,14 @@
 //!   all of UDP   a client     a client     a client
 //! ```
 //!
-//! The process of a connection begins as a successor of a dead worker does: with a connection that
-//! was accepted and that the log does not know. When the connection is over, the process exits, and
-//! its slot is free for another. Any process may have to wake any other, also one that is forked
-//! later, so each has a descriptor of every doorbell that may ever exist. Nothing that happens to
-//! one client's process touches another's connection, and the kernel accounts for each client
-//! separately. The price: each process has a copy of the state and applies the whole log, so the
-//! cost of each grows with the number of processes, and a line wakes a process for each member of
-//! the room.
+//! The process of a connection begins in the same way as the successor of a dead worker: with an
+//! accepted connection that the log does not know yet. When the connection is over, the process
+//! exits, and its slot is free for another. Any process may have to wake any other, also a process
+//! that is forked later, so each has a descriptor of every doorbell that may ever exist. A crash of
+//! one client's process doesn't affect another's connection, and the kernel accounts for each
+//! client separately. The price: each process has a copy of the state and applies the whole log, so
+//! the cost of each grows with the number of processes, and a line wakes a process for each member
+//! of the room.
 //!
 //! | to follow a connection | read |
 //! |---|---|
@@ -32,11 +32,11 @@
 use super::{Model, Placement, Takes};
 use crate::worker::pair;
 
-/// The row.
+/// The row of this model.
 pub static MODEL: Model = Model {
     placement: Placement::Own,
-    // A descriptor of the client's socket, one of its process's bell and one of the queue to it;
-    // the process's first thread and the two that work.
+    // Descriptors of the client's socket, of its process's doorbell and of the queue to the
+    // process; the main thread and the two threads of the pair.
     takes: Takes { descriptors: 3, tasks: 3, bytes: 640 * 1024 },
     run: pair::run,
 };

@@ -1,10 +1,10 @@
-//! Closing a connection in order: its sending side is shut down, and what the client still sends is
-//! discarded until the client has closed its side, too. A socket that is closed with unread input
-//! is reset, and the client may lose the last lines.
+//! Closes a connection in order: shuts its sending side down, and discards the client's further
+//! input until the client has closed its side, too. The kernel would reset a socket that is closed
+//! with unread input, and the client might lose the last lines.
 //!
-//! A reset has a use, too. An `nc` that has printed the goodbye notices the end only by a reset,
-//! when somebody presses Enter. So input that comes after the client had time to read the last
-//! lines resets the connection.
+//! A reset has its use, too. An `nc` that has printed the goodbye notices the end only by a reset,
+//! when its user presses Enter. So input that arrives after the client had time to read the last
+//! lines causes a reset.
 
 use super::connection::Connection;
 use crate::sys::socket::{consume, is_all_acknowledged};
@@ -13,11 +13,11 @@ use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// How long a client may take to close its side.
+/// How long the client may take to close its side.
 pub const LINGER: Duration = Duration::from_secs(2);
-/// How long a client has to read the last lines before its input resets the connection.
+/// How long the client has to read the last lines before its input causes a reset.
 const LAST_LINES: Duration = Duration::from_millis(100);
-/// Input that is discarded at a time.
+/// The most input bytes that one step discards.
 pub const DISCARD_BYTES: usize = 1 << 20;
 /// CR and LF.
 const LINE_END_BYTES_MAX: usize = 2;
@@ -26,14 +26,14 @@ const LINE_END_BYTES_MAX: usize = 2;
 #[derive(Debug)]
 pub struct Closing {
     since: Instant,
-    /// Input came that may be an answer to the last lines.
+    /// Input has arrived that may be an answer to the last lines.
     has_input: bool,
 }
 
-/// What is to be done with a connection that is closing.
+/// The next step for a connection that is closing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Look again when there is input, and at this time.
+    /// Call [`Closing::step`] again when there is input, and at this time.
     Wait(Instant),
     /// Close it.
     Close,
@@ -42,10 +42,11 @@ pub enum Step {
 }
 
 impl Closing {
-    /// Shuts the sending side down; everything is written.
+    /// Shuts the sending side down. All output must be written.
     pub fn begin(connection: &Connection) -> Closing {
-        // What is there was sent before the last lines were read. But no more than a line end may
-        // be somebody's Enter after the last lines, which was faster than this.
+        // Input that is here already was sent before the client read the last lines. But if it is
+        // no more than a line end, it may be the user's Enter after the last lines, which came
+        // before this call.
         let there = consume(connection.as_fd(), DISCARD_BYTES);
         let has_input = matches!(there, Ok(1..=LINE_END_BYTES_MAX));
         // Fails if the client is gone already.
@@ -54,7 +55,7 @@ impl Closing {
         Closing { since: Instant::now(), has_input }
     }
 
-    /// Discards what has come.
+    /// Discards the input that has arrived, and decides how to continue.
     pub fn step(&mut self, connection: &Connection) -> Step {
         match consume(connection.as_fd(), DISCARD_BYTES) {
             Ok(1..) => self.has_input = true,

@@ -1,5 +1,4 @@
-//! What the tests use in place of the outside: sockets in memory, and the configuration that a
-//! supervisor would give.
+//! Test doubles: sockets in memory, and the configuration that a supervisor would give.
 
 use super::sockets::{Sockets, Written};
 use super::udp::UdpConfig;
@@ -17,51 +16,52 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// The sockets of a worker and all its peers. They outlive it, as the kernel's do: a successor is
-/// given its predecessor's.
+/// The sockets of a worker, and their peers. They outlive the worker, as sockets in the kernel do:
+/// a successor gets its predecessor's.
 #[derive(Debug, Default)]
 pub(super) struct FakeSockets {
-    /// Bytes that one write takes; with 0 every socket is blocked.
+    /// Bytes that one write takes. With 0 every socket is blocked.
     pub write_max: usize,
-    /// The numbers of the writes that were tried.
+    /// The numbers of the attempted writes.
     pub numbers: Vec<u64>,
-    /// Somebody stands between, and has so many bytes of all that was taken last.
+    /// If set, another thread stands between the worker and the kernel, and holds this many bytes
+    /// in all.
     pub in_flight: Option<usize>,
-    /// Whether that one only waits for its turn, which it has when it is hurried.
+    /// Whether that thread writes all it holds when it is hurried.
     pub is_hurried: bool,
-    /// What was taken of each session's output.
-    pub heard: BTreeMap<SessionId, Vec<u8>>,
-    /// How much of each session's input was taken out.
+    /// The output of each session that was written.
+    pub received: BTreeMap<SessionId, Vec<u8>>,
+    /// The number of input bytes of each session that were consumed.
     pub consumed: BTreeMap<SessionId, usize>,
-    /// Those of whose input something is in the kernel.
+    /// Sessions with input in the kernel.
     pub unread: BTreeSet<SessionId>,
-    /// Those of whom nobody can tell where they stand.
+    /// Sessions whose positions can't be read.
     pub unreadable: BTreeSet<SessionId>,
-    /// The connections that were ended.
+    /// The connections that were ended, and how.
     pub finished: Vec<(SessionId, Ending)>,
-    /// What those without a session were answered.
+    /// The datagrams that were sent outside of a session's output.
     pub answers: Vec<(UdpPath, Vec<u8>)>,
 }
 
 impl FakeSockets {
-    /// Peers that take everything.
+    /// Peers that read everything.
     pub fn open() -> FakeSockets {
         FakeSockets::taking(usize::MAX)
     }
 
     /// Peers that don't read.
-    pub fn deaf() -> FakeSockets {
+    pub fn not_reading() -> FakeSockets {
         FakeSockets::taking(0)
     }
 
-    /// Peers that take so many bytes at a time.
+    /// Peers that take this many bytes at a time.
     pub fn taking(write_max: usize) -> FakeSockets {
         FakeSockets { write_max, ..FakeSockets::default() }
     }
 
-    /// What a session's peer was sent.
-    pub fn heard(&self, session: SessionId) -> &[u8] {
-        self.heard.get(&session).map_or(&[], Vec::as_slice)
+    /// The output that a session's peer received.
+    pub fn received(&self, session: SessionId) -> &[u8] {
+        self.received.get(&session).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -76,7 +76,7 @@ impl Sockets for FakeSockets {
         match bytes.len().min(self.write_max) {
             0 => Written::Blocked,
             taken => {
-                self.heard.entry(session).or_default().extend_from_slice(&bytes[..taken]);
+                self.received.entry(session).or_default().extend_from_slice(&bytes[..taken]);
                 if let Some(in_flight) = &mut self.in_flight {
                     *in_flight += taken;
                 }
@@ -112,7 +112,7 @@ impl Sockets for FakeSockets {
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
         let taken = self.consumed.get(&session).map_or(0, |&bytes| bytes as u64);
         let positions =
-            Positions { taken, handed_over: self.heard(session).len() as u64, is_closed: false };
+            Positions { taken, handed_over: self.received(session).len() as u64, is_closed: false };
         (!self.unreadable.contains(&session)).then_some(positions)
     }
 
@@ -125,7 +125,8 @@ impl Sockets for FakeSockets {
     fn drained(&mut self) {}
 }
 
-/// For a worker that keeps UDP sessions in these cells, of which three may be open at a time.
+/// The configuration of a worker with UDP sessions in these cells. Three sessions may be open at a
+/// time.
 pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> UdpConfig {
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
@@ -134,19 +135,19 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     UdpConfig { cookie_key: [7; 16], listener, cells, admission, dropped }
 }
 
-/// Counters that nobody reads.
+/// Counters that no test reads.
 pub(super) fn dropped() -> &'static Dropped {
     static DROPPED: OnceLock<Dropped> = OnceLock::new();
     DROPPED.get_or_init(Dropped::default)
 }
 
-/// A server that doesn't end.
+/// The stop event of a server that doesn't stop.
 pub(super) fn never() -> Event {
     static NEVER: OnceLock<Event> = OnceLock::new();
     *NEVER.get_or_init(|| Event::map("test-stopping").unwrap())
 }
 
-/// Where a client comes from.
+/// A client's address.
 pub(super) fn peer(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)
 }

@@ -1,5 +1,5 @@
-//! The input that the receive side hands to the send side, and how peeked bytes become it. Pure:
-//! bytes in, a batch out.
+//! The input that the receive side passes to the send side, and its construction from peeked bytes.
+//! This is pure: bytes in, a batch out.
 
 use crate::chat::{CloseReason, Fact, Record};
 use crate::proposer::push_fact;
@@ -9,73 +9,73 @@ use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::protocol::Protocol;
 use forkchat_common::protocol::framing::{After, Piece, Start};
 
-/// Bytes that are looked at at a time. With [`super::connection::LINES_PER_PEEK_MAX`] lines in
-/// them, each with a record's header and rounded up to whole blocks, they fit a sixteenth of the
+/// The most bytes of one peek. With at most [`super::connection::LINES_PER_PEEK_MAX`] lines in
+/// them, each with a record header and rounded up to whole blocks, they fit in a sixteenth of the
 /// smallest ring.
 pub const PEEK_BYTES_MAX: usize = 32 * 1024;
 
-/// One thing that came in. `C` is what a connection is: a socket, or a simulated one.
+/// One input. `C` is the type of a connection: a socket, or a simulated one.
 #[derive(Debug)]
 pub enum Input<C> {
-    /// A new connection, and what arrived together with it.
+    /// A new connection, and the lines that arrived together with it.
     Opened {
-        /// Its session.
+        /// The connection's session.
         session: SessionId,
-        /// Where it comes from.
+        /// The client's address and the listener.
         origin: Origin,
         /// The connection.
         connection: C,
-        /// What arrived with it.
+        /// The lines that arrived with it.
         lines: Lines,
     },
-    /// What was read from an open one.
+    /// Lines of an open connection.
     Lines {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// What.
+        /// Their content.
         lines: Lines,
     },
-    /// What was read from an open one is in the log, and consumed.
+    /// Lines of an open connection that the receive side has already appended and consumed.
     Committed {
-        /// Whose.
+        /// The session.
         session: SessionId,
-        /// Behind it.
+        /// The log sequence after them.
         end: Sequence,
     },
-    /// The peer of an open connection, whose input isn't read now, has reset it.
+    /// The peer has reset a connection whose input isn't read now.
     Broken {
-        /// Whose.
+        /// The session.
         session: SessionId,
     },
     /// A datagram.
     Datagram {
-        /// From where, and to which of our addresses.
+        /// The addresses of both its ends.
         path: UdpPath,
-        /// What.
+        /// Their content.
         bytes: Vec<u8>,
     },
 }
 
-/// Lines that were peeked, as records, and what to do with the input when they are in the log.
+/// Peeked lines as records, and what to do with the input when the records are in the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Lines {
     /// The records.
     pub batch: Batch,
-    /// Records of lines among them.
+    /// The number of line records in the batch.
     pub count: u64,
-    /// Bytes to consume once they are appended.
+    /// Input bytes to consume when the batch is appended.
     pub consume: usize,
     /// Bytes of an unfinished line that stay in the kernel; 0 also if there are more lines than
     /// were allowed.
     pub rest: usize,
-    /// Why no more input will come, if so: the last record says it.
+    /// Why the input ends, if it does. The last record then closes the session.
     pub ends: Option<CloseReason>,
     /// Whether the next byte belongs to a line that was too long.
     pub in_long_line: bool,
 }
 
 impl Lines {
-    /// Makes records of what was peeked at `offset` of a session's input.
+    /// Makes records of `bytes`, which were peeked at `offset` of a session's input.
     pub fn of(
         session: SessionId,
         protocol: Protocol,
@@ -86,8 +86,8 @@ impl Lines {
         lines_max: usize,
     ) -> Lines {
         let mut lines = Lines::default();
-        // At once, for lines of usual length: another thread frees it, and the two get in each
-        // other's way at each step of its growth.
+        // Reserves once, for lines of usual length: another thread frees this memory, and growing
+        // it step by step would make the two threads contend for the allocator.
         lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
         let start = Start { is_first: offset == 0, in_long_line };
         let framed = protocol.framing().split(bytes, start, after, lines_max, |piece, end| {
@@ -106,7 +106,7 @@ impl Lines {
         lines
     }
 
-    /// The beginning of a line, taken before its end.
+    /// The beginning of a line whose end is not here yet.
     pub fn beginning(session: SessionId, bytes: &[u8], offset: u64) -> Lines {
         let mut lines = Lines { consume: bytes.len(), ..Lines::default() };
         lines.push(session, Fact::LineBegins(bytes), offset + bytes.len() as u64);
@@ -118,7 +118,7 @@ impl Lines {
         self.count += 1;
     }
 
-    /// No lines, and none will come: the session ends.
+    /// No lines: the session ends for this reason.
     pub fn ending(session: SessionId, reason: CloseReason) -> Lines {
         let mut lines = Lines { ends: Some(reason), ..Lines::default() };
         push_fact(&mut lines.batch, session, Fact::Closed(reason));
@@ -131,7 +131,7 @@ impl Lines {
     }
 }
 
-/// What is recorded of a piece of input.
+/// The fact that records a piece of input.
 pub fn fact_of(piece: Piece<'_>) -> Fact<'_> {
     match piece {
         Piece::Line(line) => Fact::Line(line),
@@ -159,13 +159,13 @@ mod tests {
         let mut reader =
             crate::segment::Reader::new(&segment.log, segment.join(Slot::at(0)).unwrap().0);
         segment.log.append(Slot::at(0), &lines.batch, Micros(0)).unwrap();
-        let told = |payload| match Record::decode(payload).unwrap() {
+        let described = |payload| match Record::decode(payload).unwrap() {
             Record { fact: Fact::Line(line), input_end, .. } => {
                 format!("{}@{input_end} ", String::from_utf8_lossy(line))
             }
             Record { fact, .. } => format!("{fact:?} "),
         };
-        reader.fetch(10_000).map(|entry| told(entry.payload)).collect()
+        reader.fetch(10_000).map(|entry| described(entry.payload)).collect()
     }
 
     fn lines(bytes: &[u8], after: After, lines_max: usize) -> Lines {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_of_input_the_last_line_needs_no_lf_and_after_a_reset_it_is_not_said() {
+    fn at_the_end_of_input_the_last_line_needs_no_lf_and_after_a_reset_it_is_dropped() {
         let ended = lines(b"one\ntwo", After::EndOfInput, 10);
         assert_eq!(facts(&ended), "one@104 two@107 Closed(EndOfInput) ");
         let reset = lines(b"one\ntwo", After::Reset, 10);
@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn what_one_peek_makes_fits_a_batch_of_the_smallest_ring() {
+    fn the_records_of_one_peek_fit_in_a_batch_of_the_smallest_ring() {
         let geometry = Geometry {
             ring_bytes: RING_BYTES_MIN,
             slots: 1,
             sessions_max: 1,
             snapshot_bytes_max: 8,
         };
-        // The worst case: each line as long as it must be to take the most of the ring.
+        // The worst case: lines of the length that takes the most room in the ring.
         let of_lines = |length: usize| {
             let mut bytes = Vec::new();
             while bytes.len() + length < PEEK_BYTES_MAX {
@@ -245,7 +245,7 @@ mod tests {
                 After::EndOfInput,
                 LINES_PER_PEEK_MAX as usize,
             );
-            // And room for the session's Opened and Arrived.
+            // The same batch also has the session's Opened and Arrived.
             assert!(
                 lines.batch.blocks() + 4 <= geometry.batch_blocks_max(),
                 "lines of {length}: {} blocks",

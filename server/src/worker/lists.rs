@@ -1,31 +1,32 @@
-//! Lists that sessions are sent in parts: when a part is written, the next one is proposed.
+//! Lists that are sent in parts, such as the list of rooms: when a part is written, the worker
+//! proposes the next part.
 
 use super::outboxes::Outboxes;
 use crate::chat::{Chat, Fact};
 use forkchat_common::ids::{RecordId, SessionId, Slot};
 use std::collections::BTreeMap;
 
-/// By session: which list, and how many parts of it are rendered.
+/// By session: the list, and how many of its parts are rendered.
 #[derive(Debug, Default)]
 pub(super) struct Lists(BTreeMap<SessionId, (RecordId, u32)>);
 
 impl Lists {
-    /// The lists that a predecessor's sessions wait for.
+    /// The unfinished lists of a predecessor's sessions.
     pub fn take_over(chat: &Chat, me: Slot) -> Lists {
         Lists(chat.lists_of(me).map(|(session, list, parts)| (session, (list, parts))).collect())
     }
 
-    /// A part of a list was rendered, and there are more.
+    /// Notes that a part of a list was rendered and is not the last one.
     pub fn insert(&mut self, session: SessionId, list: RecordId, parts: u32) {
         self.0.insert(session, (list, parts));
     }
 
-    /// The session is over.
+    /// Removes a session that is over.
     pub fn remove(&mut self, session: SessionId) {
         self.0.remove(&session);
     }
 
-    /// Takes the lists whose last part is written, and returns what is to be proposed for each.
+    /// Takes the lists whose latest part is written, and returns the fact to propose for each.
     pub fn take_written(
         &mut self,
         outboxes: &Outboxes,

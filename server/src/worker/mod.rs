@@ -1,36 +1,36 @@
-//! A worker: serves connections and applies the log. This folder holds what is the same in every
-//! concurrency model, and the pair of threads that two of them use. What differs is in
-//! [`crate::models`].
+//! A worker serves connections and applies the log. This folder holds the code that is the same in
+//! every concurrency model, and the pair of threads that two of the models use. The differences are
+//! in [`crate::models`].
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `serving` | what a worker does in a turn, without sockets |
-//! | `takeover` | what it does first: going on where its predecessor died |
-//! | `taken_over` | what is reported of that |
+//! | `takeover` | its first work: continuing where a dead predecessor stopped |
+//! | `taken_over` | the report of a takeover to the operator |
 //! | `input` | peeked bytes to records |
-//! | `outgoing` | what applying a record touches: outboxes, wake-ups, the record's effects |
+//! | `outgoing` | what applying a record changes: outboxes, wake-ups, the record's effects |
 //! | `outboxes`, `outbox` | rendered output that is not written yet; a session's checkpoint |
 //! | `slow_readers` | which sessions are disconnected because they don't read |
-//! | `wakes` | which processes are woken for what was recorded |
+//! | `wakes` | which processes are woken for this worker's records |
 //! | `lists` | lists that are sent in parts |
-//! | `reading` | whose input may be read on |
-//! | `timers` | what is due when |
-//! | `sockets` | what `serving` needs of the outside |
-//! | `connection` | a client's socket, as the threads share it |
+//! | `reading` | which sessions' input may be read |
+//! | `timers` | a queue of deadlines |
+//! | `sockets` | the trait through which `serving` does its I/O |
+//! | `connection` | a client's socket, shared by the worker's threads |
 //! | `closing`, `rejecting` | closing a connection in order; connections that are rejected |
-//! | `peek` | looking at a client's input, and leaving it in the kernel |
+//! | `peek` | reads a client's input and leaves it in the kernel |
 //! | `pair` | the two threads of `pool`, for many connections, and of `process`, for one |
-//! | `receive_thread` | the first: waits for the supervisor and for input; peeks; ends connections |
-//! | `send_thread` | the second: waits for everything else; the sockets' writing side |
-//! | `order` | what the second orders the first to do |
-//! | `wait` | waiting with epoll |
-//! | `routes` | how each session is reached |
+//! | `receive_thread` | the first thread: waits for the supervisor and for input; peeks; ends connections |
+//! | `send_thread` | the second thread: waits for everything else; appends, applies, writes |
+//! | `order` | the send thread's orders to the receive thread |
+//! | `wait` | helpers for epoll waits |
+//! | `routes` | the stream or the UDP path of each session |
 //! | `supervisor_channel` | messages from and to the supervisor |
 //! | `udp` | UDP sessions: cookies, addresses, admission |
-//! | `udp_socket` | their socket |
+//! | `udp_socket` | the UDP socket |
 //!
-//! A worker holds nothing that is not in the log, the kernel or a snapshot. A panic in any of its
-//! threads ends the process.
+//! A successor can rebuild all state of a worker from the log, the kernel and a snapshot. A panic
+//! in any thread of a worker ends the process.
 
 pub mod closing;
 pub mod connection;
@@ -73,20 +73,22 @@ use crate::channel::WorkerEnd;
 use crate::ipc::start_gate::Party;
 use std::os::fd::OwnedFd;
 
-/// Exit code of a worker whose connections are all over, and which was to end with them.
+/// Exit code of a worker that was started for certain connections, after the last of them has
+/// ended. See [`Start::ends_with_connections`].
 pub const FINISHED: i32 = 0;
 
-/// What a worker is given when it is forked.
+/// What the supervisor hands to a worker at its fork.
 #[derive(Debug)]
 pub struct Start {
-    /// To and from the supervisor.
+    /// The message queue to and from the supervisor.
     pub channel: WorkerEnd,
-    /// For the worker that keeps the UDP sessions.
+    /// The UDP socket, for the worker that has the UDP sessions.
     pub udp: Option<OwnedFd>,
-    /// What its predecessor had; or, if it has none, what it was started for.
+    /// The predecessor's connections. Without a predecessor: the connections that the worker was
+    /// forked for.
     pub inherited: Vec<Inherited<OwnedFd>>,
-    /// Where it reports that it serves, and waits until the server does.
+    /// The gate at which it reports that it is ready, and waits until the whole server is.
     pub gate: Party,
-    /// Whether it ends, with [`FINISHED`], when none of its connections is left.
+    /// Whether the worker exits with [`FINISHED`] when it has no connection left.
     pub ends_with_connections: bool,
 }

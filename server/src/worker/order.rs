@@ -1,18 +1,18 @@
-//! What the send thread orders the receive thread to do.
+//! The orders that the send thread gives to the receive thread.
 
 use crate::chat::Ending;
 use forkchat_common::ids::SessionId;
 
-/// An order.
+/// An order to the receive thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// A session is over: end its connection.
     Finish {
         /// The session.
         session: SessionId,
-        /// How.
+        /// How to end it.
         ending: Ending,
     },
-    /// Tell the supervisor that nothing is left to send, once all connections are ended.
+    /// Report to the supervisor, after all connections are ended, that no output is left.
     Drained,
 }

@@ -1,4 +1,4 @@
-//! One session's outbox: output that is rendered and not written, and the session's checkpoint.
+//! One session's outbox: output that is rendered and not written yet, and the session's checkpoint.
 
 use super::sockets::{Sockets, Written};
 use crate::chat::{CloseReason, Ending};
@@ -6,51 +6,54 @@ use crate::segment::Checkpoint;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::VecDeque;
 
-/// Memory that an empty outbox keeps for its next bytes, until it has been idle for a while.
+/// Bytes of memory that an empty outbox may keep for its next output, until it has been idle for a
+/// while.
 pub(super) const IDLE_BYTES_MAX: usize = 4 * 1024;
 
-/// As many bytes as a session will ever be sent: taken, when all of its output is out.
+/// For [`Outbox::taken`]: more bytes than a session can ever be sent. It means that all output of
+/// the session is in the kernel, or can't be written any more.
 pub const ALL: u64 = u64::MAX;
 
-/// What is to be written to one session.
+/// The output of one session.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) session: SessionId,
-    /// Rendered and not written: from `start` on.
+    /// Rendered output. The bytes before `start` are written already.
     pub(super) bytes: Vec<u8>,
     pub(super) start: usize,
-    /// Taken by the outside, and not in the kernel yet when that was last looked at.
+    /// Bytes that [`Sockets::write`] took and that had not reached the kernel at the last look.
     pub(super) in_flight: usize,
-    /// Its part of what all outboxes take.
+    /// This outbox's part of `Outboxes::memory`.
     pub(super) counted: usize,
-    /// What comes of a record before this was rendered by a predecessor, and is out.
+    /// Output of records before this was rendered by a predecessor, and is in the kernel.
     pub(super) resumes_at: Sequence,
-    /// Output bytes rendered since the session began.
+    /// Output bytes that were rendered since the session began.
     pub(super) rendered: u64,
-    /// Of those, the bytes that a predecessor handed to the kernel; [`ALL`] if nobody need be told
-    /// anything of it any more.
+    /// The number of output bytes since the session began that a predecessor handed to the kernel;
+    /// [`ALL`] if no further output has to be written.
     pub(super) taken: u64,
-    /// Writes that the socket took since the session began. Over UDP each was a datagram, and one
-    /// that got lost on the way counts.
+    /// Writes that the socket took since the session began. Over UDP each was a datagram; lost
+    /// datagrams count.
     pub(super) writes: u64,
-    /// The latest turn that rendered something: where in the log, and behind how many rendered
-    /// bytes, it began.
+    /// The latest turn that rendered output for this session: the log position at which the turn
+    /// began, and the value of `rendered` then.
     pub(super) mark: (Sequence, u64),
-    /// While something of them is not out: the turns before that.
+    /// The marks of earlier turns whose output is not entirely in the kernel.
     pub(super) earlier_marks: VecDeque<(Sequence, u64)>,
     pub(super) is_dirty: bool,
-    /// It was told something since `Outboxes::tidy` last looked.
+    /// Output was rendered since the last call of `Outboxes::tidy`.
     pub(super) is_warm: bool,
-    /// The socket took no more; it tells when it does.
+    /// The socket took no more. Cleared when the socket is writable again.
     pub(super) is_blocked: bool,
-    /// Nothing more is kept for it.
+    /// Set when the output is dropped because the session is to be disconnected.
     pub(super) dropped: Option<Dropped>,
     pub(super) ending: Option<Ending>,
-    /// It has ended, and somebody looks after it until it is written.
+    /// The session has ended, and a timer bounds the wait for its last output.
     pub(super) is_waited_for: bool,
 }
 
-/// Why nothing more is kept for a session, and the mark before its first byte that isn't out.
+/// Why a session's output was dropped, and the mark before its first byte that is not in the
+/// kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dropped {
     pub(super) why: CloseReason,
@@ -58,7 +61,7 @@ pub(super) struct Dropped {
 }
 
 impl Outbox {
-    /// One to which nothing was rendered.
+    /// An empty outbox.
     pub(super) fn new(session: SessionId) -> Outbox {
         Outbox {
             session,
@@ -85,13 +88,13 @@ impl Outbox {
         self.bytes.len() - self.start
     }
 
-    /// Rendered and not in the kernel.
-    pub(super) fn behind(&self) -> usize {
+    /// Bytes that are rendered and not in the kernel.
+    pub(super) fn outstanding(&self) -> usize {
         self.unwritten() + self.in_flight
     }
 
-    /// Memory that it takes, without what it keeps while it is idle. What is on its way of a
-    /// session that was given up goes with its connection.
+    /// Memory in bytes that the outbox takes, without [`IDLE_BYTES_MAX`]. The bytes in flight of a
+    /// dropped session are not counted: they are freed with its connection.
     pub(super) fn memory(&self) -> usize {
         if self.dropped.is_some() {
             0
@@ -100,16 +103,16 @@ impl Outbox {
         }
     }
 
-    /// Brings its part of `total` up to date.
+    /// Updates this outbox's part of `total`.
     pub(super) fn count(&mut self, total: &mut usize) {
         let memory = self.memory();
         *total = *total + memory - self.counted;
         self.counted = memory;
     }
 
-    /// Rendered and in the kernel.
-    pub(super) fn out(&self) -> u64 {
-        self.rendered - self.behind() as u64
+    /// Bytes that are rendered and in the kernel.
+    pub(super) fn in_kernel(&self) -> u64 {
+        self.rendered - self.outstanding() as u64
     }
 
     /// Writes as much as the socket takes.
@@ -121,8 +124,8 @@ impl Outbox {
                     self.writes += 1;
                 }
                 Written::Blocked => self.is_blocked = true,
-                // The peer is gone: counts as written to the end. That it is gone is told by its
-                // input.
+                // The peer is gone, so everything counts as written. The end of its input will
+                // close the session.
                 Written::Gone => self.start = self.bytes.len(),
             }
         }
@@ -137,7 +140,25 @@ impl Outbox {
         }
     }
 
-    /// Takes over what a predecessor had not handed to the kernel.
+    /// Writes as much as the socket takes. If the outbox lies more than `lag_max` blocks of the log
+    /// behind and its bytes in flight only wait for another thread, waits for that thread: a
+    /// session that lies a quarter of the ring behind can't be taken over.
+    pub(super) fn write_and_follow<S: Sockets>(
+        &mut self,
+        sockets: &mut S,
+        position: Sequence,
+        lag_max: u64,
+    ) {
+        self.write(sockets);
+        while self.in_flight > 0
+            && position.blocks_since(self.oldest_mark().0) > lag_max
+            && sockets.hurry(self.session)
+        {
+            self.write(sockets);
+        }
+    }
+
+    /// Continues after the output that a predecessor handed to the kernel.
     pub(super) fn resume(&mut self, checkpoint: Checkpoint, taken: u64) {
         (self.resumes_at, self.rendered, self.writes) =
             (checkpoint.sequence, checkpoint.offset, checkpoint.writes);
@@ -145,24 +166,25 @@ impl Outbox {
     }
 
     pub(super) fn drop_session(&mut self, why: CloseReason) {
-        self.dropped = Some(Dropped { why, mark: self.mark_behind() });
+        self.dropped = Some(Dropped { why, mark: self.oldest_mark() });
         self.bytes = Vec::new();
         self.start = 0;
-        // If the same record ended it.
+        // The same record may have ended the session before.
         self.end(self.ending);
     }
 
     pub(super) fn end(&mut self, ending: Option<Ending>) {
-        // With bytes missing in between, last words would only mislead.
+        // After a gap in the output, the last lines would only mislead.
         self.ending =
             ending.map(|ending| if self.dropped.is_some() { Ending::Drop } else { ending });
     }
 
-    /// While something is not out: the latest mark that is not behind its first byte.
-    pub(super) fn mark_behind(&mut self) -> (Sequence, u64) {
-        let out = self.out();
+    /// The latest mark that is not after the first byte that is not in the kernel. For a session
+    /// with such bytes.
+    pub(super) fn oldest_mark(&mut self) -> (Sequence, u64) {
+        let in_kernel = self.in_kernel();
         while !self.earlier_marks.is_empty()
-            && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= out
+            && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= in_kernel
         {
             self.earlier_marks.pop_front();
         }
@@ -172,8 +194,8 @@ impl Outbox {
     pub(super) fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
         let (sequence, offset, is_lagging) = match self.dropped {
             Some(Dropped { mark: (sequence, offset), .. }) => (sequence, offset, true),
-            None if self.behind() > 0 => {
-                let (sequence, offset) = self.mark_behind();
+            None if self.outstanding() > 0 => {
+                let (sequence, offset) = self.oldest_mark();
                 (sequence, offset, true)
             }
             None => {

@@ -1,6 +1,6 @@
-//! The output of each session of this worker that is rendered and not written. These are buffers
-//! only: what becomes of slow readers is decided in `slow_readers`, and when they are written in
-//! `outgoing`.
+//! The rendered and unwritten output of a worker's sessions. These are only buffers: `slow_readers`
+//! decides which slow readers are disconnected, and `outgoing` decides when the buffers are
+//! written.
 
 use super::outbox::{ALL, Outbox};
 use super::sockets::Sockets;
@@ -15,38 +15,40 @@ use forkchat_common::ids::{Sequence, SessionId, Slot};
 pub struct Outboxes {
     me: Slot,
     table: ByCell<Box<Outbox>>,
-    /// Memory that all outboxes take, without what each keeps while it is idle: the sum of
-    /// `Outbox::counted`.
+    /// Memory in bytes that all outboxes take: the sum of `Outbox::counted`.
     memory: usize,
-    /// Those with something to do before this turn ends.
+    /// Sessions that the next flush must look at.
     dirty: Vec<SessionId>,
-    /// Those of which something is on its way to the kernel: looked at again in the next turn.
+    /// Sessions with bytes in flight to the kernel. The next turn's flush looks at them again.
     in_flight: Vec<SessionId>,
-    /// Those that keep memory for their next bytes.
+    /// Sessions whose outboxes keep memory for their next bytes.
     warm: Vec<SessionId>,
-    /// Those that grew beyond `sendq` since the last call of [`Outboxes::take_full`].
+    /// Sessions whose unread output grew beyond `sendq` since the last call of
+    /// [`Outboxes::take_full`].
     full: Vec<SessionId>,
-    /// `--sendq`: bytes that one session may be behind.
+    /// `--sendq`: bytes of unread output that one session may have.
     sendq: usize,
-    /// Where this turn began.
+    /// The log position at which this turn began.
     turn_start: Sequence,
-    /// The record that is being applied.
+    /// The position of the record that is being applied.
     record: Sequence,
     /// Deliveries in this turn.
     deliveries: usize,
 }
 
-/// What a [`Outboxes::flush`] found of sessions that have ended.
+/// The ended sessions that [`Outboxes::flush`] found.
 #[derive(Debug, Default)]
 pub struct Flushed {
-    /// Ended now, and their peer must read before the last words are out.
+    /// Sessions that have just ended, and whose peer must read before the last output is written.
     pub waiting: Vec<SessionId>,
-    /// Over: everything is written, or never will be.
+    /// Sessions whose output is written or dropped: their outbox is gone and their connection is
+    /// ended.
     pub finished: Vec<SessionId>,
 }
 
 impl Outboxes {
-    /// None yet, of the worker in slot `me`. A session may be `sendq` bytes behind.
+    /// No outboxes yet, for the worker in slot `me`. A session may have `sendq` bytes of unread
+    /// output.
     pub fn new(me: Slot, sendq: usize) -> Outboxes {
         Outboxes {
             me,
@@ -63,9 +65,9 @@ impl Outboxes {
         }
     }
 
-    /// Makes the outbox of a session that is known from a snapshot, or may be opened by a record
-    /// that a predecessor has appended. Of its bytes the predecessor has handed `taken` to the
-    /// kernel; `checkpoint` is the effective one, `None` for a session that is in no snapshot.
+    /// Makes the outbox of a session that is in the snapshot, or may be opened by a record that the
+    /// predecessor has appended. The predecessor handed `taken` bytes of its output to the kernel.
+    /// `checkpoint` is the effective one, or `None` for a session without one.
     pub fn resume(&mut self, session: SessionId, checkpoint: Option<Checkpoint>, taken: u64) {
         let outbox = self.make(session);
         match checkpoint {
@@ -74,37 +76,38 @@ impl Outboxes {
         }
     }
 
-    /// Has the next flush look at every outbox.
+    /// Makes the next flush look at every outbox.
     pub fn mark_all_dirty(&mut self) {
         let sessions: Vec<SessionId> = self.table.iter().map(|(session, _)| session).collect();
         sessions.into_iter().for_each(|session| self.mark_dirty(session));
     }
 
-    /// A session has begun: what follows may be delivered to it.
+    /// Makes the outbox of a session that was just opened, if it has none.
     pub fn open(&mut self, session: SessionId) {
-        // There is one already for a session that was taken over, or for a later one in the same
-        // cell: then this one's end is in the log, too.
+        // A session that was taken over has an outbox already. If a later session has the cell, the
+        // end of this one is in the log, too.
         if self.table.holder(session.cell()).is_none_or(|latest| latest < session) {
             self.make(session);
         }
         let record = self.record;
         let Some(outbox) = self.table.get_mut(session) else { return };
         if outbox.resumes_at < record && outbox.rendered == 0 {
-            // The first checkpoint is right before it begins, and not where the turn begins: a
-            // snapshot may lie between.
+            // The first checkpoint is right before the session's first record, and not where the
+            // turn begins: a snapshot may lie between the two.
             (outbox.resumes_at, outbox.mark) = (record, (record, 0));
         }
-        // It has a checkpoint from its first turn on, whether it receives anything or not.
+        // The session gets a checkpoint in its first turn, also without output.
         self.mark_dirty(session);
     }
 
-    /// Whether the kernel was handed more than was ever rendered, which can't be: the two don't
-    /// speak of the same bytes.
-    pub fn is_astray(&self, session: SessionId) -> bool {
+    /// Whether the kernel has more output than was ever rendered. That is impossible if its
+    /// counters and the log are about the same bytes.
+    pub fn contradicts_kernel(&self, session: SessionId) -> bool {
         self.table.get(session).is_some_and(|outbox| outbox.taken > outbox.rendered)
     }
 
-    /// Nothing more is kept for a session, which is to be closed by a record. False if that was so.
+    /// Drops a session's output; the caller closes the session by a record. False if it was dropped
+    /// before, or has no outbox.
     pub fn drop_session(&mut self, session: SessionId, why: CloseReason) -> bool {
         let Some(outbox) = self.table.get_mut(session).filter(|outbox| outbox.dropped.is_none())
         else {
@@ -115,12 +118,12 @@ impl Outboxes {
         true
     }
 
-    /// Why nothing more is kept for a session, if that is so.
+    /// Why a session's output was dropped; `None` if it wasn't.
     pub fn dropped(&self, session: SessionId) -> Option<CloseReason> {
         self.table.get(session)?.dropped.map(|dropped| dropped.why)
     }
 
-    /// Takes an outbox away, written or not.
+    /// Removes an outbox, written or not.
     pub fn remove(&mut self, session: SessionId) {
         if let Some(outbox) = self.table.take(session) {
             self.memory -= outbox.counted;
@@ -128,14 +131,15 @@ impl Outboxes {
     }
 
     fn make(&mut self, session: SessionId) -> &mut Outbox {
-        // A session may follow in the cell whose end is still in the log.
+        // A new session may get the cell while the end of the earlier session is still unread in
+        // the log.
         if let Some(earlier) = self.table.insert(session, Box::new(Outbox::new(session))) {
             self.memory -= earlier.counted;
         }
         self.table.get_mut(session).expect("it was just inserted")
     }
 
-    /// Whether there is no outbox.
+    /// Whether there is no outbox at all.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
@@ -155,13 +159,13 @@ impl Outboxes {
         self.table.holder(cell).is_some()
     }
 
-    /// A turn begins: what is delivered from now on comes from records at and after `position`.
+    /// Begins a turn: the next deliveries are caused by records at or after `position`.
     pub fn begin_turn(&mut self, position: Sequence) {
         self.turn_start = position;
         self.deliveries = 0;
     }
 
-    /// What is delivered from now on comes from this record.
+    /// Begins a record: it causes the next deliveries.
     pub fn begin_record(&mut self, record: Sequence) {
         self.record = record;
     }
@@ -171,7 +175,7 @@ impl Outboxes {
         self.deliveries
     }
 
-    /// A session receives these bytes.
+    /// Adds bytes to a session's output, without those that a predecessor has written.
     pub fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
         let (turn_start, record, sendq) = (self.turn_start, self.record, self.sendq);
         self.deliveries += 1;
@@ -181,19 +185,19 @@ impl Outboxes {
         let Some(outbox) = self.table.get_mut(session).filter(is_sent_to) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {
-            if outbox.behind() > 0 {
+            if outbox.outstanding() > 0 {
                 outbox.earlier_marks.push_back(outbox.mark);
             }
             outbox.mark = (start, outbox.rendered);
         }
-        let was_within = outbox.behind() <= sendq;
+        let was_within = outbox.outstanding() <= sendq;
         let taken = outbox.taken.saturating_sub(outbox.rendered).min(bytes.len() as u64) as usize;
         let was_cold = outbox.bytes.capacity() == 0;
         outbox.is_warm = true;
         outbox.bytes.extend_from_slice(&bytes[taken..]);
         outbox.rendered += bytes.len() as u64;
         outbox.count(&mut self.memory);
-        let is_too_full = was_within && outbox.behind() > sendq;
+        let is_too_full = was_within && outbox.outstanding() > sendq;
         let was_dirty = std::mem::replace(&mut outbox.is_dirty, true);
         if is_too_full {
             self.full.push(session);
@@ -206,8 +210,8 @@ impl Outboxes {
         }
     }
 
-    /// Whether a predecessor may have sent a session a part of what the record that is applied
-    /// causes. Then it is unknown what the rest of what the kernel has taken was.
+    /// Whether a predecessor may have sent the session a part of the present record's output. If
+    /// so, it is unknown to which output the other bytes in the kernel belong.
     pub fn may_have_been_sent(&self, session: SessionId) -> bool {
         self.table.get(session).is_some_and(|outbox| {
             outbox.resumes_at <= self.record
@@ -216,7 +220,7 @@ impl Outboxes {
         })
     }
 
-    /// A session is over: its connection is ended when its output is written.
+    /// Notes that a session is over. Its connection is ended when its output is written.
     pub fn end(&mut self, session: SessionId, ending: Ending) {
         if let Some(outbox) = self.table.get_mut(session) {
             outbox.end(Some(ending));
@@ -224,24 +228,25 @@ impl Outboxes {
         self.mark_dirty(session);
     }
 
-    /// Those that grew beyond `sendq` since the last call.
+    /// Takes the sessions whose unread output grew beyond `sendq` since the last call.
     pub fn take_full(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.full)
     }
 
-    /// Memory in bytes that all outboxes take.
+    /// Memory in bytes that all outboxes take, without what each may keep while it is idle.
     pub fn memory(&self) -> usize {
         self.memory
     }
 
-    /// The sessions whose outboxes take memory, and how much, in bytes.
+    /// The sessions whose outboxes take memory, with the bytes of each.
     pub fn by_memory(&self) -> impl Iterator<Item = (SessionId, usize)> {
         let counted = self.table.iter().map(|(session, outbox)| (session, outbox.counted));
         counted.filter(|&(_, counted)| counted > 0)
     }
 
-    /// Writes what the socket takes, and waits a moment for what only waits for its turn while more
-    /// than `enough` is not out. Returns how much is not.
+    /// Writes as much as the socket takes. While more than `enough` bytes are outstanding, and only
+    /// because another thread has not had its turn, waits for that thread for a moment. Returns the
+    /// outstanding bytes.
     pub fn try_to_write<S: Sockets>(
         &mut self,
         session: SessionId,
@@ -249,17 +254,17 @@ impl Outboxes {
         enough: usize,
     ) -> usize {
         let Some(outbox) = self.table.get_mut(session) else { return 0 };
-        // It may take more by now, and only this worker has not had the time to learn of it.
+        // The socket may accept more by now, and this worker has not yet seen the event.
         outbox.is_blocked = false;
         outbox.write(sockets);
-        while outbox.behind() > enough && sockets.hurry(session) {
+        while outbox.outstanding() > enough && sockets.hurry(session) {
             outbox.write(sockets);
         }
         outbox.count(&mut self.memory);
-        outbox.behind()
+        outbox.outstanding()
     }
 
-    /// The session's socket takes more again.
+    /// Notes that the session's socket accepts output again.
     pub fn unblock(&mut self, session: SessionId) {
         if let Some(outbox) = self.table.get_mut(session) {
             outbox.is_blocked = false;
@@ -267,7 +272,7 @@ impl Outboxes {
         }
     }
 
-    /// An ended session whose last words nobody reads.
+    /// Drops the last output of an ended session whose client doesn't read.
     pub fn drop_unwritten(&mut self, session: SessionId) {
         if let Some(outbox) = self.table.get_mut(session) {
             outbox.ending = Some(Ending::Drop);
@@ -275,8 +280,8 @@ impl Outboxes {
         }
     }
 
-    /// Writes what can be written, once per session, and ends those that have ended and are
-    /// written.
+    /// Writes to each dirty session once, stores checkpoints, and ends the connections of ended
+    /// sessions whose output is written.
     pub fn flush<S: Sockets>(
         &mut self,
         sockets: &mut S,
@@ -284,7 +289,7 @@ impl Outboxes {
         position: Sequence,
     ) -> Flushed {
         let mut flushed = Flushed::default();
-        let far_behind = segment.geometry.ring_blocks() / 8;
+        let lag_max = segment.geometry.ring_blocks() / 8;
         for session in std::mem::take(&mut self.in_flight) {
             self.mark_dirty(session);
         }
@@ -294,22 +299,14 @@ impl Outboxes {
             let Some(outbox) = self.table.get_mut(session) else { continue };
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
-                outbox.write(sockets);
-                // A quarter of the ring behind it couldn't be followed, and that isn't its fault
-                // while it only waits for its turn.
-                while outbox.in_flight > 0
-                    && position.blocks_since(outbox.mark_behind().0) > far_behind
-                    && sockets.hurry(session)
-                {
-                    outbox.write(sockets);
-                }
+                outbox.write_and_follow(sockets, position, lag_max);
             }
             outbox.count(&mut self.memory);
             match outbox.ending {
-                Some(ending) if ending == Ending::Drop || outbox.behind() == 0 => {
-                    // That all of it is out: until its connection is ended a successor may have to
-                    // know. A later session may have the cell if it was ended before this worker
-                    // began.
+                Some(ending) if ending == Ending::Drop || outbox.outstanding() == 0 => {
+                    // Stores that all output is in the kernel: a successor may need to know that
+                    // until the connection is ended. The cell may already belong to a later
+                    // session, if this session ended before this worker began.
                     if ending == Ending::Finish
                         && segment
                             .checkpoints
@@ -337,8 +334,7 @@ impl Outboxes {
         flushed
     }
 
-    /// Whether something is on its way to the kernel: that it has come there is noticed in a later
-    /// turn.
+    /// Whether some output is on its way to the kernel. A later turn notices when it has arrived.
     pub fn is_in_flight(&self) -> bool {
         !self.in_flight.is_empty()
     }
@@ -348,8 +344,8 @@ impl Outboxes {
         !self.warm.is_empty()
     }
 
-    /// Gives back the memory of those that were told nothing since the last call, and have nothing
-    /// to write: idle connections are many.
+    /// Frees the memory of outboxes that are empty and have received nothing since the last call:
+    /// most connections are idle.
     pub fn tidy(&mut self) {
         let mut warm = std::mem::take(&mut self.warm);
         warm.retain(|&session| {
@@ -363,7 +359,7 @@ impl Outboxes {
         self.warm = warm;
     }
 
-    /// Whether something that was rendered for a session isn't written.
+    /// Whether a session has rendered output that isn't written.
     pub fn has_unwritten(&self, session: SessionId) -> bool {
         self.table.get(session).is_some_and(|outbox| outbox.unwritten() > 0)
     }

@@ -1,6 +1,6 @@
-//! Everything that applying a record touches in a worker: outboxes, wake-ups, and what the record's
-//! effects need. [`super::serving`] applies with this as the place of deliveries, and has it carry out
-//! each record's effects before the next record.
+//! Everything that applying a record changes in a worker: outboxes, wake-ups, and the data that the
+//! record's effects need. [`super::serving`] passes it to [`crate::replica::Replica::apply`] as the
+//! receiver of deliveries, and lets it carry out the effects of each record before the next record.
 
 use super::lists::Lists;
 use super::outboxes::{Flushed, Outboxes};
@@ -12,33 +12,33 @@ use crate::chat::{CloseReason, Deliveries, Effect};
 use crate::segment::{Clock, Segment};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 
-/// What goes out of a worker.
+/// A worker's outputs.
 #[derive(Debug)]
 pub(super) struct Outgoing<S> {
     me: Slot,
-    /// The outside.
+    /// The sockets.
     pub sockets: S,
     pub outboxes: Outboxes,
     pub slow_readers: SlowReaders,
     pub wakes: Wakes,
     pub lists: Lists,
     pub udp: Option<UdpSessions>,
-    /// Sessions whose input goes on: what they waited for is complete.
+    /// Sessions whose input may be read on, because their answer is complete.
     pub resumed: Vec<SessionId>,
     /// UDP sessions whose client has to prove its address.
     challenged: Vec<SessionId>,
     /// The record that is being applied.
     record: Sequence,
-    /// Of records before this nothing is delivered: a worker that takes over must apply them, and no
-    /// session must receive anything again.
+    /// Records before this are muted: a worker that takes over must apply them, but their output
+    /// was sent before.
     muted_before: Sequence,
-    /// While a worker takes over: all output of the records before this is sent, but for that of the
-    /// sessions that have an outbox from the beginning.
+    /// During a takeover: the predecessor had sent all output of the records before this, except to
+    /// the sessions that have an outbox from the beginning.
     flushed_before: Sequence,
 }
 
 impl<S: Sockets> Outgoing<S> {
-    /// Nothing yet.
+    /// No outputs yet.
     pub fn new(me: Slot, bounds: Bounds, sockets: S) -> Outgoing<S> {
         Outgoing {
             me,
@@ -56,19 +56,19 @@ impl<S: Sockets> Outgoing<S> {
         }
     }
 
-    /// A takeover begins: the outboxes are those of the predecessor's sessions. Nothing is delivered
-    /// of records before `muted_before`, and a session without an outbox that was opened before
-    /// `flushed_before` is over, and was sent everything.
+    /// Begins a takeover. The outboxes are those of the predecessor's sessions. Records before
+    /// `muted_before` cause no output. A session that was opened before `flushed_before` and has no
+    /// outbox is over and was sent everything.
     pub fn begin_takeover(&mut self, muted_before: Sequence, flushed_before: Sequence) {
         (self.muted_before, self.flushed_before) = (muted_before, flushed_before);
     }
 
-    /// Everything up to the tail is applied.
+    /// Ends a takeover: the log is applied up to the tail.
     pub fn end_takeover(&mut self) {
         (self.muted_before, self.flushed_before) = (Sequence(0), Sequence(0));
     }
 
-    /// Carries out the effects of the record that was just applied, and relieves the outboxes that
+    /// Carries out the effects of the record that was just applied, and then relieves outboxes that
     /// are too full.
     pub fn carry_out(&mut self, effects: impl Iterator<Item = Effect>) {
         effects.for_each(|effect| self.carry_out_one(effect));
@@ -106,8 +106,8 @@ impl<S: Sockets> Outgoing<S> {
         }
     }
 
-    /// Writes what can be written, and ends the connections of sessions that are over. Returns those
-    /// that have ended, and whose peer must read before the last words are out.
+    /// Writes as much as the sockets take, and ends the connections of sessions that are over.
+    /// Returns what [`Outboxes::flush`] found.
     pub fn flush(&mut self, segment: &Segment, position: Sequence) -> Flushed {
         let flushed = self.outboxes.flush(&mut self.sockets, segment, position);
         self.challenge(&segment.clock);
@@ -120,8 +120,8 @@ impl<S: Sockets> Outgoing<S> {
         flushed
     }
 
-    /// Sends a cookie to each UDP client that has to prove its address. Lost if it can't be sent now:
-    /// the next answer that is too long has another.
+    /// Sends a cookie to each UDP client that has to prove its address. The datagram is lost if the
+    /// socket is full: the next answer that is too long causes another.
     fn challenge(&mut self, clock: &Clock) {
         let challenged = std::mem::take(&mut self.challenged);
         let Some(udp) = &self.udp else { return };

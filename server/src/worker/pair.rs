@@ -1,4 +1,4 @@
-//! A receive thread and a send thread joined by a queue, which serve all connections of a worker.
+//! A receive thread and a send thread, joined by a queue, which serve all connections of a worker.
 //!
 //! ```text
 //!            supervisor                                              event log
@@ -9,7 +9,7 @@
 //!                └──────────────── Order: this session is over ◄─────┘
 //! ```
 //!
-//! The process's first thread only waits for them.
+//! The process's main thread only joins them.
 
 use super::receive_thread::{Ended, ReceiveThread, Wiring};
 use super::send_thread::{self, Network};
@@ -28,17 +28,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread;
 
-/// Inputs that wait between the two threads. A session has at most one under way, so this bounds
-/// the memory that they take.
+/// Capacity of the queue between the two threads. A session has at most one input in it, so this
+/// bounds the memory.
 const QUEUE: usize = 1_024;
-/// The same for one connection; the queue has its places from the beginning.
-const QUEUE_OF_ONE: usize = 8;
+/// The capacity for a worker with one connection. The queue allocates all its slots at the start.
+const QUEUE_SINGLE: usize = 8;
 
-/// Runs a worker in slot `me` until the process is killed, or its connections are over if it ends
-/// with them. Returns its exit code.
+/// Runs a worker in slot `me` until the process is killed or, if the worker ends with its
+/// connections, the last of them has ended. Returns the exit code.
 pub fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: Start) -> i32 {
-    // All that a worker has is made in the thread that uses it: it then lies together in memory,
-    // and not in the pages of the parent's that are still shared.
+    // The send thread allocates its own data: the data then lies together in memory, and not in
+    // pages that the process still shares with its parent.
     let send = thread::Builder::new()
         .name(format!("send {}", me.worker_number()))
         .spawn(move || or_exit("send", start_and_send(segment, me, config, start)));
@@ -52,7 +52,7 @@ pub fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: St
     }
 }
 
-/// Makes the two threads' parts, starts the receive thread, and is the send thread.
+/// Makes the state of both threads, starts the receive thread, and then runs the send thread.
 fn start_and_send(
     segment: &'static Segment,
     me: Slot,
@@ -61,7 +61,7 @@ fn start_and_send(
 ) -> io::Result<()> {
     let epoll = || Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
     let (input, output): (Arc<Epoll>, Epoll) = (Arc::new(epoll()?), epoll()?);
-    // What can't be waited for shows here, and not when the first client is let in.
+    // This finds out now, and not at the first client, whether epoll can wait here.
     for epoll in [&input, &output] {
         unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
     }
@@ -70,7 +70,7 @@ fn start_and_send(
     let asleep: &'static AtomicU32 = Box::leak(Box::default());
     let receive_bell = Arc::new(Doorbell::new(asleep)?);
     let (inputs, queue) =
-        crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_OF_ONE } else { QUEUE });
+        crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_SINGLE } else { QUEUE });
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
     let share = |Inherited { session, origin, connection }| Inherited {
@@ -91,16 +91,7 @@ fn start_and_send(
         rejected_max: config.rejected_max,
         ends_with_connections: start.ends_with_connections,
     };
-    let mut receive = ReceiveThread::new(segment, me, wiring)?;
-    thread::Builder::new().name(format!("receive {}", me.worker_number())).spawn(move || {
-        match or_exit("receive", receive.run().map_err(io::Error::from)) {
-            // Its end of the queue goes with it, which the send thread sees between two turns: whom
-            // its last one had to wake is awake then.
-            Ended::Finished => drop(receive),
-            Ended::SupervisorGone => exit_now(1),
-        }
-        segment.doorbells.get(me).ring_anyway();
-    })?;
+    spawn_receive_thread(segment, me, ReceiveThread::new(segment, me, wiring)?)?;
     match takeover::join(segment, me, config, network, inherited) {
         Ok(serving) => {
             start.gate.pass();
@@ -113,7 +104,24 @@ fn start_and_send(
     }
 }
 
-/// A worker with one thread is worse than none.
+fn spawn_receive_thread(
+    segment: &'static Segment,
+    me: Slot,
+    mut receive: ReceiveThread,
+) -> io::Result<()> {
+    thread::Builder::new().name(format!("receive {}", me.worker_number())).spawn(move || {
+        match or_exit("receive", receive.run().map_err(io::Error::from)) {
+            // This drops its end of the queue. The send thread notices that between two turns, when
+            // it has already woken all processes for its last turn.
+            Ended::Finished => drop(receive),
+            Ended::SupervisorGone => exit_now(1),
+        }
+        segment.doorbells.get(me).ring_anyway();
+    })?;
+    Ok(())
+}
+
+/// If one thread fails, the whole process exits: the supervisor then starts a new worker.
 fn or_exit<T>(thread: &str, result: io::Result<T>) -> T {
     result.unwrap_or_else(|error| {
         log::error!("the {thread} thread cannot go on: {error}");

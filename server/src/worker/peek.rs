@@ -1,4 +1,4 @@
-//! Looks at a client's input, and leaves it in the kernel.
+//! Reads a client's input and leaves it in the kernel.
 
 use super::connection::Connection;
 use super::input::{Lines, PEEK_BYTES_MAX};
@@ -12,33 +12,34 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, recv};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// What a look found.
+/// The result of a peek.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Records for the log. When they are there, what they say is consumed.
+    /// Records for the log. When they are appended, their input must be consumed.
     Lines(Lines),
-    /// The middle of a line that is too long: it was consumed, and nobody needs to know.
+    /// The middle of a line that is too long. It is consumed, and causes no record.
     Skipped,
-    /// So many bytes of a line, maybe none, which stay where they are.
+    /// No records: the kernel has `rest` bytes of an unfinished line, maybe 0.
     Nothing {
-        /// Bytes.
+        /// Bytes of an unfinished line.
         rest: usize,
     },
 }
 
 impl Look {
-    /// The records, if there are some.
+    /// The records, or an empty batch.
     pub fn lines(self) -> Lines {
         if let Look::Lines(lines) = self { lines } else { Lines::default() }
     }
 }
 
-/// Looks at what has arrived. `flags` is what was said of the socket: by epoll, or by
-/// `wait_for_input`; `buffer` is longer than a line may be; no more than fits into it is looked at,
-/// nor more than [`PEEK_BYTES_MAX`].
+/// Peeks at the input that has arrived. `flags` are the events of the socket, from epoll or
+/// `wait_for_input`. `buffer` must be longer than a line may be; the peek reads at most its length,
+/// and at most [`PEEK_BYTES_MAX`].
 ///
-/// Only who has the connection's input may look, and one thread of a worker at a time: what it is
-/// at is told to the supervisor.
+/// Only the thread that may use the connection's input may call this, and only one thread of a
+/// worker at a time: all receive threads of a worker share one entry in the quarantine, which says
+/// what input is being decoded.
 pub fn look(
     segment: &Segment,
     me: Slot,
@@ -107,24 +108,24 @@ fn decode(
     lines
 }
 
-/// What follows the bytes that were just peeked.
+/// Whether more input, the end, or a reset follows the bytes that were just peeked.
 fn what_follows(connection: &Connection, length: usize, flags: EpollFlags) -> After {
     let is_broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
     let is_over = is_broken || flags.contains(EpollFlags::EPOLLRDHUP);
-    // More than fits in a look, or after urgent data, where a look ends.
+    // There is more input than fits in one peek, or urgent data, at which a peek ends.
     if !is_over || unread(connection.as_fd()).is_ok_and(|unread| unread > length) {
         return After::More;
     }
     if is_broken { After::Reset } else { After::EndOfInput }
 }
 
-/// Whether the beginning of a line can't wait in the kernel for its end, since the end could never
-/// come.
+/// Whether the beginning of a line can't wait in the kernel for the line's end, because the end
+/// could then never arrive.
 fn cannot_stay(connection: &Connection, rest: usize) -> bool {
-    // A look ends at urgent data.
+    // A peek ends at urgent data.
     let is_cut_off = unread(connection.as_fd()).is_ok_and(|unread| unread > rest);
-    // The kernel frees input by whole buffers, and appends to the last: a few bytes may hold so
-    // much that the peer is given no window.
+    // The kernel frees input by whole buffers, and appends to the last one. A few unread bytes may
+    // hold so much memory that the kernel closes the peer's window.
     let holds_too_much =
         receive_memory(connection.as_fd()).is_ok_and(|(held, may_hold)| held > may_hold / 4);
     is_cut_off || holds_too_much

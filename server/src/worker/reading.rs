@@ -1,6 +1,7 @@
-//! Whose input may be read on. A session's input is read on when what was read before is applied, its
-//! budget allows a line, and nothing else has it wait. Not reading on is the back-pressure and the
-//! rate limit: what a client sends meanwhile stays in the kernel, and TCP slows the client down.
+//! Decides which sessions' input may be read. The next lines of a session are read when its earlier
+//! lines are applied, its budget allows a line, and it doesn't wait for an answer. Until then its
+//! input stays in the kernel, and TCP slows the client down: this is both the back-pressure and the
+//! rate limit.
 
 use crate::chat::Chat;
 use forkchat_common::ids::{Micros, SessionId};
@@ -9,34 +10,35 @@ use std::collections::HashSet;
 /// The least time that a session waits for its budget, in µs.
 const DELAY_MIN: u64 = 1_000;
 
-/// The sessions whose input is not read on now.
+/// The sessions whose input is not read now.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// Until their answer is complete.
+    /// Sessions that wait for a complete answer.
     waiting: HashSet<SessionId>,
-    /// Until their budget, or the system, allows it: each has a timer.
+    /// Sessions that wait for their budget, or because the kernel could not watch their socket.
+    /// Each has a timer.
     delayed: HashSet<SessionId>,
-    /// Those whose peer has reset the connection: what they sent is read as far as their budget
-    /// goes.
+    /// Sessions whose peer has reset the connection. Their input is read as far as their budget
+    /// allows.
     broken: HashSet<SessionId>,
 }
 
-/// What is to be done about a session's input.
+/// What to do about a session's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing: the session is over, or waits for an answer.
     Nothing,
-    /// So many lines may be read.
+    /// Read at most this many lines.
     Lines(u64),
-    /// It may be read on after so many µs. Until then only the end of a broken connection is of
-    /// interest.
+    /// Read on after this many µs. Until then, only a reset of the connection matters.
     After(u64),
-    /// Its peer has reset the connection, and its budget is used up: the rest is not read.
+    /// Close the session: its peer has reset the connection, and its budget is used up. The rest of
+    /// its input is dropped.
     End,
 }
 
 impl Reading {
-    /// Decides about a session's input; `now` is the log's time.
+    /// Decides about a session's input. `now` is the log's time.
     pub fn decide(&mut self, session: SessionId, chat: &Chat, now: Micros) -> Next {
         self.delayed.remove(&session);
         if chat.session(session).is_none() {
@@ -57,28 +59,29 @@ impl Reading {
         }
     }
 
-    /// The system can't wait for the session's input now.
+    /// Delays a session whose socket the kernel can't watch now. The caller sets the timer.
     pub fn delay(&mut self, session: SessionId) {
         self.delayed.insert(session);
     }
 
-    /// Whether a session waits for its timer, and not for anything that has happened meanwhile.
+    /// Whether a session still waits for its timer.
     pub fn is_delayed(&self, session: SessionId) -> bool {
         self.delayed.contains(&session)
     }
 
-    /// A session's answer is complete. Whether its input is to be read on now: otherwise that of an
-    /// earlier line is still to be applied, and read on twice, it would be read twice.
+    /// Notes that a session's answer is complete. True if its input is to be read now. Otherwise an
+    /// earlier line is still to be applied, which causes the reading, and reading twice would read
+    /// the same input twice.
     pub fn end_waiting(&mut self, session: SessionId) -> bool {
         self.waiting.remove(&session)
     }
 
-    /// The session's peer has reset the connection.
+    /// Notes that the session's peer has reset the connection.
     pub fn note_broken(&mut self, session: SessionId) {
         self.broken.insert(session);
     }
 
-    /// The session is over.
+    /// Removes a session that is over.
     pub fn forget(&mut self, session: SessionId) {
         self.waiting.remove(&session);
         self.delayed.remove(&session);

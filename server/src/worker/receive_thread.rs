@@ -1,9 +1,9 @@
-//! The receive thread: reads the supervisor's messages, peeks at the clients' input, and hands it
-//! to the send thread through the queue.
+//! The receive thread reads the supervisor's messages, peeks at the clients' input, and passes it
+//! to the send thread through a queue.
 //!
-//! It takes no line out of the kernel: the send thread does that, when the records are in the log.
-//! It opens and closes each connection: it gets the socket from the supervisor, and closes it when
-//! the send thread has written the last byte, as [`closing`](super::closing) describes.
+//! It leaves all lines in the kernel; the send thread consumes them when their records are in the
+//! log. It begins and ends each connection: it receives the socket from the supervisor, and closes
+//! it when the send thread has written the last byte, as [`closing`](super::closing) describes.
 
 use super::closing::{Closing, Step};
 use super::connection::{Connection, WATCHED};
@@ -11,7 +11,7 @@ use super::input::{Input, PEEK_BYTES_MAX};
 use super::order::Order;
 use super::peek::{Look, look};
 use super::rejecting::Rejecting;
-use super::supervisor_channel::{Heard, SupervisorChannel};
+use super::supervisor_channel::{FromSupervisor, SupervisorChannel};
 use super::timers::Timers;
 use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
 use super::wait::{milliseconds, unless_interrupted};
@@ -28,58 +28,58 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An event that brought nothing new is not armed again at once.
+/// After an event without new input, the socket is armed again only after this time.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long it looks away while the send thread is at work. Longer, and the send thread would wait
-/// for it; shorter, and less is gathered.
+/// How long it pauses to gather events while the send thread is busy. With a longer pause the send
+/// thread would wait for it; with a shorter one fewer events share a turn.
 const GATHER: Duration = Duration::from_micros(200);
-/// How often it answers the supervisor while it waits for the send thread.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(200);
-/// Events that are taken from epoll at a time.
+/// How often it answers the watchdog while it waits for room in the queue.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
+/// The most events that one call of epoll returns.
 const EVENTS: usize = 256;
-/// Bytes that are looked at at a time by one who has one connection: more than a line.
-const PEEK_BYTES_OF_ONE: usize = 2 * LINE_BYTES_MAX;
-/// Messages, and datagrams, that are taken in one turn.
+/// Bytes of one peek in a worker with a single connection: more than a line.
+const PEEK_BYTES_SINGLE: usize = 2 * LINE_BYTES_MAX;
+/// The most messages, and the most datagrams, that are taken in one turn.
 const BATCH: usize = 64;
 
 const CHANNEL: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
 const UDP: u64 = u64::MAX - 2;
 
-/// What joins the receive thread to everyone else.
+/// The receive thread's connections to the rest of the worker and to the supervisor.
 #[derive(Debug)]
 pub struct Wiring {
-    /// Its own; the send thread arms sockets in it.
+    /// The receive thread's epoll instance, in which the send thread arms sockets.
     pub epoll: Arc<Epoll>,
-    /// To and from the supervisor.
+    /// The messages to and from the supervisor.
     pub supervisor: SupervisorChannel,
-    /// To the send thread.
+    /// The queue to the send thread.
     pub inputs: Sender<Input<Arc<Connection>>>,
-    /// From the send thread.
+    /// The orders of the send thread.
     pub orders: Receiver<Order>,
-    /// The send thread rings when there are orders.
+    /// The doorbell that the send thread rings after an order.
     pub bell: Arc<Doorbell>,
-    /// For the worker that keeps the UDP sessions.
+    /// The UDP socket, for the worker that has the UDP sessions.
     pub udp: Option<UdpReceiver>,
-    /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the
-    /// others.
+    /// The predecessor's connections. The send thread arms those whose sessions continue, and ends
+    /// the others.
     pub inherited: Vec<Arc<Connection>>,
-    /// Rejected connections that may be open at a time.
+    /// The most rejected connections that may be open at a time.
     pub rejected_max: usize,
-    /// Whether it ends when no connection is left.
+    /// Whether the thread ends when no connection is left.
     pub ends_with_connections: bool,
 }
 
-/// Why it ended.
+/// Why the receive thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// No connection is left, and the supervisor knows.
+    /// No connection is left, and the supervisor has been notified.
     Finished,
-    /// That is the end of the process.
+    /// The supervisor is gone, so this process must exit.
     SupervisorGone,
 }
 
-/// What the receive thread works with.
+/// The receive thread's state.
 #[derive(Debug)]
 pub struct ReceiveThread {
     segment: &'static Segment,
@@ -90,7 +90,7 @@ pub struct ReceiveThread {
     orders: Receiver<Order>,
     bell: Arc<Doorbell>,
     udp: Option<UdpReceiver>,
-    /// By session id.
+    /// The connections, by session id.
     table: HashMap<u64, Receiving>,
     rejecting: Rejecting,
     ends_with_connections: bool,
@@ -101,11 +101,11 @@ pub struct ReceiveThread {
 #[derive(Debug)]
 struct Receiving {
     connection: Arc<Connection>,
-    /// Bytes that were there at the last look and made no whole line.
+    /// Bytes of an unfinished line that the last peek saw.
     seen: usize,
-    /// The session is over.
+    /// Set when the session is over.
     closing: Option<Closing>,
-    /// The time for which its last [`Timer::Close`] is set.
+    /// The time of its last [`Timer::Close`].
     close_timer: Option<Instant>,
 }
 
@@ -116,7 +116,7 @@ enum Timer {
 }
 
 impl ReceiveThread {
-    /// Ready to run.
+    /// Makes the thread's state, and registers its descriptors with epoll.
     pub fn new(segment: &'static Segment, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
         let Wiring {
             epoll,
@@ -138,7 +138,7 @@ impl ReceiveThread {
         let buffer_bytes = match (&udp, ends_with_connections) {
             (Some(_), _) => DATAGRAM_BYTES_MAX,
             (None, false) => PEEK_BYTES_MAX,
-            (None, true) => PEEK_BYTES_OF_ONE,
+            (None, true) => PEEK_BYTES_SINGLE,
         };
         Ok(ReceiveThread {
             segment,
@@ -160,7 +160,8 @@ impl ReceiveThread {
         })
     }
 
-    /// Runs until there is nothing more to do.
+    /// Runs until the supervisor is gone, or the last connection has ended if the worker ends with
+    /// its connections.
     pub fn run(&mut self) -> nix::Result<Ended> {
         let mut events = [EpollEvent::empty(); 2 * EVENTS];
         loop {
@@ -171,7 +172,7 @@ impl ReceiveThread {
                 match event.data() {
                     BELL => self.bell.drain(),
                     CHANNEL => {
-                        if !self.listen_to_supervisor() {
+                        if !self.receive_from_supervisor() {
                             return Ok(Ended::SupervisorGone);
                         }
                     }
@@ -180,23 +181,25 @@ impl ReceiveThread {
                 }
             }
             while let Ok(order) = self.orders.try_recv() {
-                self.obey(order);
+                self.carry_out(order);
             }
             self.run_timers();
             self.rejecting.close_finished();
-            self.supervisor.tell(self.has_connections());
-            // Once, for all that was found: it then shares the work that is the same for many.
+            self.supervisor.flush_reports(self.has_connections());
+            // Rings once for all input that was found, so that the send thread handles it in one
+            // turn.
             self.segment.doorbells.ring(self.me);
             self.segment.heartbeats.end_turn(self.me, Thread::Receive);
-            if self.ends_with_connections && !self.has_connections() && self.supervisor.is_told() {
+            if self.ends_with_connections && !self.has_connections() && self.supervisor.is_flushed()
+            {
                 return Ok(Ended::Finished);
             }
         }
     }
 
-    /// Waits for something to happen, and while the send thread is at work a moment longer: it
-    /// couldn't take what is found now, and what comes meanwhile is found with it. Looked at line
-    /// by line, each line would be a turn of its own, and a write to everyone who hears it.
+    /// Waits for events. While the send thread is busy, it waits a moment longer: the send thread
+    /// couldn't take the input now, and input that arrives in that moment joins it. Otherwise each
+    /// line would get a turn of its own, and a write to each of its receivers.
     fn wait(&mut self, events: &mut [EpollEvent; 2 * EVENTS]) -> nix::Result<usize> {
         self.bell.before_sleep();
         let timeout = if self.orders.is_empty() { self.next_timer() } else { Duration::ZERO };
@@ -211,28 +214,30 @@ impl ReceiveThread {
     }
 
     /// False if the supervisor is gone.
-    fn listen_to_supervisor(&mut self) -> bool {
+    fn receive_from_supervisor(&mut self) -> bool {
         for _ in 0..BATCH {
-            match self.supervisor.hear() {
-                Heard::Serve(session, origin, socket) => self.serve(session, origin, socket),
-                Heard::Reject(socket, reason) => self.rejecting.reject(socket, &reason),
-                Heard::Nothing => break,
-                Heard::Gone => return false,
+            match self.supervisor.receive() {
+                FromSupervisor::Serve(session, origin, socket) => {
+                    self.serve(session, origin, socket)
+                }
+                FromSupervisor::Reject(socket, reason) => self.rejecting.reject(socket, &reason),
+                FromSupervisor::Empty => break,
+                FromSupervisor::Closed => return false,
             }
         }
         true
     }
 
-    /// A new connection: what is already there comes with it.
+    /// Begins a new connection, together with the input that has already arrived.
     fn serve(&mut self, session: SessionId, origin: Origin, socket: OwnedFd) {
         let connection = Arc::new(Connection::new(session, origin.listener.protocol, socket));
         let lines =
             look(self.segment, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
         self.table.insert(session.0, Receiving::new(connection.clone()));
-        self.hand_on(Input::Opened { session, origin, connection, lines });
+        self.enqueue(Input::Opened { session, origin, connection, lines });
     }
 
-    /// A client's socket has something to say.
+    /// Handles an event of a client's socket.
     fn look(&mut self, token: u64, flags: EpollFlags) {
         let is_watched = token & WATCHED != 0;
         let token = token & !WATCHED;
@@ -242,13 +247,13 @@ impl ReceiveThread {
         }
         if is_watched {
             let session = receiving.connection.session;
-            return self.hand_on(Input::Broken { session });
+            return self.enqueue(Input::Broken { session });
         }
         let seen = std::mem::take(&mut receiving.seen);
         match look(self.segment, self.me, &receiving.connection, &mut self.buffer, flags) {
             Look::Lines(lines) => {
                 let session = receiving.connection.session;
-                self.hand_on(Input::Lines { session, lines });
+                self.enqueue(Input::Lines { session, lines });
             }
             Look::Skipped => self.arm(token),
             Look::Nothing { rest } => {
@@ -265,20 +270,19 @@ impl ReceiveThread {
     fn receive_datagrams(&mut self) {
         let Some(udp) = self.udp.clone() else { return };
         for (path, bytes) in std::iter::from_fn(|| udp.receive(&mut self.buffer)).take(BATCH) {
-            // Without room in the queue it is lost, as datagrams are.
+            // If the queue is full the datagram is lost, as datagrams may be.
             let _ = self.inputs.try_send(Input::Datagram { path, bytes });
         }
     }
 
-    /// Puts something into the queue, waiting if it is full: that holds back the clients, through
-    /// TCP.
-    fn hand_on(&mut self, input: Input<Arc<Connection>>) {
+    /// Puts input into the queue. Waits if the queue is full: TCP then slows the clients down.
+    fn enqueue(&mut self, input: Input<Arc<Connection>>) {
         if let Err(crossbeam_channel::TrySendError::Full(mut input)) = self.inputs.try_send(input) {
             self.segment.heartbeats.end_turn(self.me, Thread::Receive);
             self.segment.doorbells.ring(self.me);
-            // Otherwise it fails only if the send thread is gone, and with it the process.
+            // The only other error is that the send thread is gone, and with it the process.
             while let Err(crossbeam_channel::SendTimeoutError::Timeout(same)) =
-                self.inputs.send_timeout(input, SIGN_OF_LIFE)
+                self.inputs.send_timeout(input, ANSWER_INTERVAL)
             {
                 self.segment.heartbeats.answer(self.me, Thread::Receive);
                 input = same;
@@ -287,11 +291,11 @@ impl ReceiveThread {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    fn carry_out(&mut self, order: Order) {
         match order {
             Order::Finish { session, ending: Ending::Finish } => self.begin_closing(session.0),
             Order::Finish { session, ending: Ending::Drop } => {
-                // It doesn't read: what the kernel still holds for it is let go when the last
+                // The client doesn't read. The kernel discards its unsent output when the last
                 // descriptor is closed.
                 self.reset(session.0);
             }
@@ -299,7 +303,7 @@ impl ReceiveThread {
         }
     }
 
-    /// Everything is written, and the session is over.
+    /// Begins to close a connection: its session is over, and all its output is written.
     fn begin_closing(&mut self, token: u64) {
         let Some(receiving) = self.table.get_mut(&token) else { return };
         receiving.closing = Some(Closing::begin(&receiving.connection));
@@ -312,7 +316,7 @@ impl ReceiveThread {
         let Some(closing) = &mut receiving.closing else { return };
         match closing.step(&receiving.connection) {
             Step::Wait(until) => {
-                // Not once more for each piece of input.
+                // Sets no second timer for the same time.
                 if receiving.close_timer.replace(until) != Some(until) {
                     self.timers.set(until, (token, Timer::Close));
                 }
@@ -327,7 +331,7 @@ impl ReceiveThread {
         !self.table.is_empty() || !self.rejecting.is_empty()
     }
 
-    /// Ends a connection so that the peer notices.
+    /// Ends a connection with a reset.
     fn reset(&mut self, token: u64) {
         if let Some(receiving) = self.table.get(&token) {
             receiving.connection.reset_when_closed();
@@ -335,8 +339,7 @@ impl ReceiveThread {
         self.end(token);
     }
 
-    /// Has the kernel tell when there is more than what was seen; tries again later if that can't
-    /// be had now.
+    /// Requests an event for more input than has been seen. If epoll fails, tries again later.
     fn arm(&mut self, token: u64) {
         let Some(receiving) = self.table.get(&token) else { return };
         let (seen, lines_max) = (receiving.seen, receiving.connection.lines_max() as u32);
@@ -345,7 +348,7 @@ impl ReceiveThread {
         }
     }
 
-    /// Lets go of a connection. The supervisor is told last, and closes it.
+    /// Removes a connection, and reports that to the supervisor, which closes the last descriptor.
     fn end(&mut self, token: u64) {
         let Some(receiving) = self.table.remove(&token) else { return };
         receiving.connection.disarm(&self.epoll);
@@ -365,7 +368,7 @@ impl ReceiveThread {
     fn next_timer(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let timer = self.timers.next().map_or(Duration::MAX, until);
-        self.supervisor.again().min(timer).min(self.rejecting.next_look())
+        self.supervisor.retry_in().min(timer).min(self.rejecting.next_look())
     }
 }
 

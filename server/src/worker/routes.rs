@@ -1,13 +1,13 @@
-//! How each session is reached: by its stream, or by datagrams.
+//! How each session is reached: through a stream, or by datagrams.
 
 use forkchat_common::by_cell::ByCell;
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
 
-/// How a session is reached. `S` is a stream, as its model has it.
+/// How a session is reached. `S` is the model's type of a stream.
 #[derive(Debug)]
 pub enum Route<S> {
-    /// By its connection.
+    /// Through this connection.
     Stream(S),
     /// By datagrams on this path.
     Datagrams(UdpPath),
@@ -24,7 +24,7 @@ impl<S> Default for Routes<S> {
 }
 
 impl<S> Routes<S> {
-    /// From now on the session is reached this way.
+    /// Sets the route of a session.
     pub fn insert(&mut self, session: SessionId, route: Route<S>) {
         self.0.insert(session, route);
     }
@@ -42,7 +42,7 @@ impl<S> Routes<S> {
         }
     }
 
-    /// Takes a session's route out.
+    /// Removes and returns a session's route.
     pub fn take(&mut self, session: SessionId) -> Option<Route<S>> {
         self.0.take(session)
     }

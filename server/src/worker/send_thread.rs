@@ -1,5 +1,5 @@
-//! The send thread: the only thread of a worker that writes to the log and to clients. It waits for
-//! input and events, and then runs [`Serving::turn`].
+//! The send thread is the only thread of a worker that appends to the log and writes to clients. It
+//! waits for input and events, and then runs [`Serving::turn`].
 
 use super::connection::{Connection, lines_per_peek};
 use super::input::Input;
@@ -23,13 +23,13 @@ use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-/// Things that are taken from the queue in one turn.
+/// The most inputs that are taken from the queue in one turn.
 const INPUTS_PER_TURN: usize = 256;
 const BELL: u64 = u64::MAX;
-/// Of the UDP socket, when it takes more.
+/// The epoll token of the UDP socket, when it accepts more output.
 pub const UDP: u64 = u64::MAX - 1;
 
-/// Runs until the queue's other end is gone, and with it all connections.
+/// Runs until the receive thread has ended and dropped its end of the queue.
 pub fn run(
     segment: &'static Segment,
     me: Slot,
@@ -57,10 +57,10 @@ pub fn run(
         serving.turn();
         segment.heartbeats.end_turn(me, Thread::Send);
         let asleep =
-            serving.fall_asleep(bell, |serving| serving.takes_input() && !inputs.is_empty());
+            serving.before_wait(bell, |serving| serving.takes_input() && !inputs.is_empty());
         let count =
             unless_interrupted(serving.sockets().output.wait(&mut events, milliseconds(asleep)))?;
-        serving.wake_up(bell, asleep);
+        serving.after_wait(bell, asleep);
         for event in &events[..count] {
             match event.data() {
                 BELL => bell.drain(),
@@ -75,13 +75,13 @@ pub fn run(
     }
 }
 
-/// The sockets of one worker, from the send thread's side.
+/// A worker's sockets as the send thread uses them.
 #[derive(Debug)]
 pub struct Network {
-    /// The receive thread's: sockets are armed in it from here, since waking that thread for it
-    /// would cost a hundred times as much.
+    /// The receive thread's epoll instance. This thread arms sockets in it directly, since waking
+    /// the receive thread to do it would cost a hundred times as much.
     input: Arc<Epoll>,
-    /// This thread's: its bell, and the sockets that took no more.
+    /// This thread's epoll instance: its doorbell, and the sockets that accepted no more output.
     output: Epoll,
     routes: Routes<Stream>,
     udp: Option<UdpSender>,
@@ -89,7 +89,8 @@ pub struct Network {
     receive_bell: Arc<Doorbell>,
 }
 
-/// A connection, and whether epoll knows it: from the first time that its socket took no more.
+/// A connection, and whether `Network::output` watches it: from the first time that its socket was
+/// full.
 #[derive(Debug)]
 struct Stream {
     connection: Arc<Connection>,
@@ -97,7 +98,7 @@ struct Stream {
 }
 
 impl Network {
-    /// No connections yet. `output` is the send thread's own epoll instance.
+    /// A network without connections. `output` is the send thread's own epoll instance.
     pub fn new(
         input: Arc<Epoll>,
         output: Epoll,
@@ -156,8 +157,8 @@ impl Sockets for Network {
                             self.output.add(&*connection, event)
                         };
                         if watched.is_err() {
-                            // Nobody would tell when it takes more. What it then hears of its
-                            // input's end closes the session.
+                            // No event would report that it accepts more. The shutdown ends the
+                            // input, and the end of the input closes the session.
                             let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
                             return Written::Gone;
                         }
@@ -187,7 +188,7 @@ impl Sockets for Network {
 
     fn watch(&mut self, session: SessionId) {
         if let Some(connection) = self.connection(session).cloned() {
-            // If it can't be watched now, its end is found when its input is read again.
+            // If epoll fails, the reset is found when the input is read again.
             connection.watch(&self.input);
         }
     }
@@ -195,8 +196,8 @@ impl Sockets for Network {
     fn finish(&mut self, session: SessionId, ending: Ending) {
         if let Some(Route::Stream(Stream { connection, is_watched })) = self.routes.take(session) {
             if is_watched {
-                // Before the descriptor goes: the supervisor's duplicate would keep the
-                // registration alive.
+                // The registration must be removed first: it would outlive this descriptor, because
+                // the supervisor has a duplicate.
                 let _ = self.output.delete(&connection);
             }
             self.order(Order::Finish { session, ending });
@@ -220,7 +221,7 @@ impl Sockets for Network {
 
     fn answer_unknown_peer(&mut self, path: UdpPath, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
-            // Lost if it can't be sent now: the client sends its datagram again.
+            // Lost if the socket is full: the client sends its datagram again.
             let _ = udp.send(path, bytes);
         }
     }

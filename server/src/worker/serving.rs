@@ -1,17 +1,20 @@
-//! The serving side of a worker: from input to the log, and from the log to bytes. It has no socket
-//! and no thread, so that a simulation can run several workers step by step.
+//! The serving side of a worker: it turns input into log records, and log records into output
+//! bytes. It has no socket and no thread, so a simulation can run several workers step by step.
 //!
 //! One [`Serving::turn`]:
 //!
 //! ```text
-//! timers → append what is pending → consume it → apply what is new, rendering into outboxes
-//!        → one write per session that has something → checkpoints, then the cursor
-//!        → wake the workers that have something to deliver → read on where lines are applied
+//! timers → append pending records → consume their input → apply new records, rendering into outboxes
+//!        → one write per session with output → checkpoints, then the cursor
+//!        → wake workers that have to deliver → read on where lines are applied
 //! ```
 //!
-//! A line is accepted when its record is published. Before that, all of it is still in the kernel;
-//! after that, the record alone counts. A worker that is killed anywhere in a turn loses nothing
-//! that is not in the log, the kernel or a snapshot.
+//! A line is accepted when its record is published. Before that, the whole line is still in the
+//! kernel; after that, only the record counts. So a worker can be killed anywhere in a turn: a
+//! successor finds everything in the log, the kernel or a snapshot.
+
+mod deadlines;
+mod drain;
 
 use super::input::{Input, Lines};
 use super::outgoing::Outgoing;
@@ -28,63 +31,54 @@ use crate::ipc::event::Event;
 use crate::proposer::{Proposer, fact_batch};
 use crate::replica::Replica;
 use crate::segment::{Dropped, Segment, Thread, WorkItem};
-use crate::stand_in::{Post, Reserve};
+use crate::stand_in::{Post, StandIn};
+use deadlines::Timer;
+use drain::Drain;
 use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How much of the log is applied in one turn, in blocks: enough to share one write among many
-/// lines, little enough that the first of them doesn't wait long.
+/// Blocks of the log that are applied in one turn, at most: enough that many lines share one write,
+/// and so few that the first of them is not delayed noticeably.
 const TURN_BLOCKS: u64 = 8_192;
-/// Nor is more applied once so many deliveries were made: in a large room a line is as much work as
-/// a thousand are in a small one.
+/// A turn also stops applying after this many deliveries: in a large room one line causes as many
+/// deliveries as a thousand lines in a small one.
 const TURN_DELIVERIES: usize = 20_000;
-/// It is looked at after so many blocks whether that is so.
+/// The number of deliveries is checked each time this many blocks are applied.
 const PIECE_BLOCKS: u64 = 16;
-/// While it applies, others are told so often how far it is: writers wait for it, and the watchdog
-/// looks whether it moves.
+/// A worker publishes its cursor each time it has applied this many blocks, also within a turn:
+/// writers wait for the cursor, and the watchdog checks that it moves.
 const PUBLISH_BLOCKS: u64 = 512;
-/// How long after a connection the first thing that arrives still counts as having come with it. A
-/// client that sends nothing is welcomed then: one of another protocol has sent its request by that
-/// time, and is answered with nothing before it.
-const ARRIVAL: u64 = Micros::SECOND / 20;
-/// How long a first line that has begun by then is waited for: over a slow network a request comes
-/// in pieces.
-const FIRST_LINE: u64 = 5 * Micros::SECOND;
-/// How long an ended session's last words wait for their reader.
-const LAST_WORDS: u64 = 10 * Micros::SECOND;
-/// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held
-/// back.
+/// After a session's end, its client has this long to read the last output.
+const LAST_OUTPUT: u64 = 10 * Micros::SECOND;
+/// The most proposals that may wait to be appended. With more pending, the worker takes no more
+/// input, which stays in the kernel and slows the clients down.
 const PENDING_MAX: usize = 1_024;
-/// When the system can't wait for a socket's input now, it is asked again after this.
+/// If the kernel refuses to watch a socket's input, the worker tries again after this.
 const ARM_AGAIN: u64 = Micros::SECOND / 20;
-/// When something is on its way to the kernel, one looks this soon whether it has come there: until
-/// then a successor would have more to do.
-const FLIGHT_CHECK: Duration = Duration::from_millis(100);
-/// Outboxes that are idle for so long give back their memory.
+/// Idle outboxes are checked this often, and give their memory back.
 const TIDY: u64 = Micros::SECOND / 4;
-/// How often UDP sessions are looked at for silence.
-const SILENCE_CHECK: u64 = Micros::SECOND;
 
-/// What a worker is told once, before it starts.
+/// A worker's configuration. It does not change while the worker runs.
 #[derive(Clone, Debug)]
 pub struct ServingConfig {
-    /// This process, as `/whoami` names it.
+    /// The worker's process id, which `/whoami` shows.
     pub pid: u32,
-    /// How much may wait for readers: `--sendq`, and this worker's part of the memory.
+    /// How much unread output the worker may hold: `--sendq`, and this worker's share of the
+    /// memory.
     pub outboxes: Bounds,
-    /// Rejected connections that may be open at a time.
+    /// The most rejected connections that may be open at a time.
     pub rejected_max: usize,
     /// The journal's slot.
     pub journal: Slot,
-    /// Set when the server ends: whoever has come in is told, and nothing more is taken in.
+    /// Set when the server stops. Sessions are then notified, and no more input is taken.
     pub stopping: Event,
-    /// Counts what is dropped of what clients send.
+    /// Counters of dropped client input.
     pub dropped: &'static Dropped,
-    /// For the worker that keeps the UDP sessions.
+    /// The UDP configuration, for the worker that has the UDP sessions.
     pub udp: Option<UdpConfig>,
-    /// Where the supervisor says which worker stands in for the journal.
+    /// Through this the supervisor appoints the worker that stands in for the journal.
     pub stand_in: Option<Post>,
 }
 
@@ -99,44 +93,27 @@ pub struct Serving<S: Sockets> {
     pub(super) proposer: Proposer<Then>,
     reading: Reading,
     timers: Timers<Micros, Timer>,
-    /// There is a timer for the next look at idle outboxes.
+    /// Whether a [`Timer::Tidy`] is set.
     is_tidying: bool,
     drain: Drain,
-    /// The quarantined places that it knows.
+    /// The number of quarantined places at the last check.
     quarantined: u64,
-    /// Until it is reported.
+    /// The takeover that this worker began with, until it is reported.
     pub(super) taken_over: Option<TakenOver>,
-    /// It may have to stand in for the journal.
-    reserve: Reserve,
+    /// This worker's part if it has to stand in for the journal.
+    stand_in: StandIn,
 }
 
-/// What follows when a proposal's records are applied.
+/// What the worker does when a proposal's records are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Nothing,
-    /// The session's input is read on.
+    /// Read the session's next input.
     ReadOn(SessionId),
     CountUdp {
         session: SessionId,
         lines: u64,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    ReadOn(SessionId),
-    /// And since when its first line is waited for.
-    Arrival(SessionId, Micros),
-    LastWords(SessionId),
-    Silence,
-    Tidy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
-    No,
-    Asked,
-    Done,
 }
 
 impl<S: Sockets> Serving<S> {
@@ -160,17 +137,17 @@ impl<S: Sockets> Serving<S> {
             drain: Drain::No,
             quarantined: 0,
             taken_over: None,
-            reserve: Reserve::new(me, config.stand_in.clone()),
+            stand_in: StandIn::new(me, config.stand_in.clone()),
             config,
         }
     }
 
-    /// The outside.
+    /// The worker's sockets.
     pub fn sockets(&mut self) -> &mut S {
         &mut self.outgoing.sockets
     }
 
-    /// Takes what came in. It gets into the log in one of the next turns.
+    /// Takes input. Its records are appended in one of the next turns.
     pub fn accept(&mut self, input: Input<S::Connection>) {
         match input {
             Input::Opened { session, origin, connection, lines } => {
@@ -178,7 +155,7 @@ impl<S: Sockets> Serving<S> {
                 self.open(session, origin, lines);
             }
             Input::Lines { session, lines } => {
-                // An ended session's input is the receive side's to throw away.
+                // The receive side discards the input of an ended session.
                 if self.outgoing.outboxes.is_open(session) {
                     let lines = self.with_arrival(session, lines);
                     self.propose_lines(session, lines);
@@ -186,7 +163,7 @@ impl<S: Sockets> Serving<S> {
             }
             Input::Committed { session, end } => {
                 if !self.is_announced(session) {
-                    // After the first lines of a session other sessions may be notified of it.
+                    // Other sessions are notified of a new session after its first lines.
                     self.propose_fact(session, Fact::Arrived);
                 }
                 self.proposer.note_appended(end, Then::ReadOn(session));
@@ -203,17 +180,17 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// Whether more may come in now.
+    /// Whether the worker takes more input now.
     pub fn takes_input(&self) -> bool {
         self.proposer.pending() < PENDING_MAX
     }
 
-    /// A session's socket takes output again.
+    /// Notes that a session's socket accepts output again.
     pub fn writable(&mut self, session: SessionId) {
         self.outgoing.outboxes.unblock(session);
     }
 
-    /// Does what there is to do now.
+    /// Does one turn, as the module's documentation describes it. It never waits for a client.
     pub fn turn(&mut self) {
         self.outgoing.outboxes.begin_turn(self.replica.position());
         self.begin_drain();
@@ -234,59 +211,52 @@ impl<S: Sockets> Serving<S> {
         if let Some(taken_over) = self.taken_over.take() {
             taken_over.report(&self.segment.clock);
         }
-        self.reserve.turn();
+        self.stand_in.turn();
     }
 
-    /// Whether there is something to do at once. If not, the worker may sleep until it is rung, a
-    /// socket takes more, or a timer is due.
+    /// Whether another turn has work to do now. If not, the worker may block until its doorbell
+    /// rings, a socket accepts more output, or a timer is due.
     pub fn has_work(&self) -> bool {
         self.replica.is_behind() || self.proposer.has_work() || self.is_to_drain()
     }
 
-    /// How long the worker may sleep now, until it is rung; not at all if there is something to do,
-    /// or `has_input`. The caller waits for so long, if only to see which sockets take more, and then
-    /// calls [`Serving::wake_up`].
-    pub fn fall_asleep(&self, bell: &Doorbell, has_input: impl Fn(&Self) -> bool) -> Duration {
+    /// Prepares a wait, and returns how long the worker may block: not at all if there is work or
+    /// `has_input`. The caller waits for that long on its descriptors and the doorbell, also if it
+    /// is zero, and then calls [`Serving::after_wait`].
+    pub fn before_wait(&self, bell: &Doorbell, has_input: impl Fn(&Self) -> bool) -> Duration {
         let has_work = || self.has_work() || has_input(self);
         if has_work() {
             return Duration::ZERO;
         }
         bell.before_sleep();
-        // What a process stored before it saw us sleep is seen here; one that comes later rings.
+        // A process that stored something before it could see this worker as sleeping doesn't ring;
+        // the store is visible here. A process that stores later rings.
         if has_work() {
             return Duration::ZERO;
         }
-        self.next_timer().unwrap_or(Duration::MAX).min(self.reserve.patience())
+        self.next_timer().unwrap_or(Duration::MAX).min(self.stand_in.patience())
     }
 
-    /// The worker was allowed to sleep for so long, and is awake.
-    pub fn wake_up(&mut self, bell: &Doorbell, asleep: Duration) {
+    /// Ends a wait that was allowed to last for `asleep`.
+    pub fn after_wait(&mut self, bell: &Doorbell, asleep: Duration) {
         bell.after_sleep();
         if !asleep.is_zero() {
             self.rung();
         }
     }
 
-    /// It slept, and looks again whether there is room in the ring.
+    /// Notes that the worker was woken: there may be room in the ring again.
     pub fn rung(&mut self) {
         self.proposer.rung();
     }
 
-    /// How long the worker may sleep at most.
-    fn next_timer(&self) -> Option<Duration> {
-        let now = self.segment.clock.uptime();
-        let timer = self.timers.next().map(|at| Duration::from_micros(at.since(now)));
-        let flight = self.outgoing.outboxes.is_in_flight().then_some(FLIGHT_CHECK);
-        timer.into_iter().chain(flight).min()
-    }
-
-    /// The state.
+    /// The chat state.
     #[cfg(test)]
     pub fn chat(&self) -> &crate::chat::Chat {
         &self.replica.chat
     }
 
-    /// Proposes a session that the log doesn't know.
+    /// Proposes to open a session that the log doesn't know yet.
     pub(super) fn open(&mut self, session: SessionId, origin: Origin, lines: Lines) {
         let opened = Fact::Opened { slot: self.me, origin, transport: Transport::Tcp };
         let mut batch = fact_batch(session, opened);
@@ -301,14 +271,8 @@ impl<S: Sockets> Serving<S> {
         self.propose_lines(session, lines);
     }
 
-    /// A program's first lines come a moment after its connection, and belong to it: only then other
-    /// sessions may be notified of it.
-    pub(super) fn set_arrival_timer(&mut self, session: SessionId) {
-        self.set_timer(ARRIVAL, Timer::Arrival(session, self.segment.clock.uptime()));
-    }
-
-    /// After its first lines other sessions may be notified of a session; of one that ends with them
-    /// they need not be.
+    /// Adds, if necessary, the record after which other sessions are notified of this one. A
+    /// session that ends with its first lines is not announced.
     fn with_arrival(&self, session: SessionId, mut lines: Lines) -> Lines {
         if lines.ends.is_none() && !self.is_announced(session) {
             lines.batch.extend(&fact_batch(session, Fact::Arrived));
@@ -362,8 +326,8 @@ impl<S: Sockets> Serving<S> {
     fn apply_some(&mut self) {
         let start = self.replica.position();
         let mut published = start;
-        // Until the turn's end no session's output is out from where it began; a quarter of the ring
-        // would be too far back.
+        // Until the turn ends, no session's checkpoint moves past the turn's beginning. A quarter
+        // of the ring would be too far back.
         let turn = TURN_BLOCKS.min(self.segment.geometry.batch_blocks_max());
         while self.replica.is_behind()
             && self.replica.position().blocks_since(start) < turn
@@ -373,13 +337,14 @@ impl<S: Sockets> Serving<S> {
             self.apply(PIECE_BLOCKS);
             if self.replica.position().blocks_since(published) >= PUBLISH_BLOCKS {
                 published = self.replica.position();
-                // What was rendered is not written yet, so nothing is said about that.
+                // The rendered output is not written yet, so this publishes only what is read, not
+                // what is flushed.
                 self.segment.cursors.publish_read(self.me, published);
             }
         }
     }
 
-    /// Applies about so many blocks of the log. Returns how many records that were.
+    /// Applies about `blocks` blocks of the log. Returns the number of records.
     pub(super) fn apply(&mut self, blocks: u64) -> u64 {
         let carry_out = |outgoing: &mut Outgoing<S>, effects: std::vec::Drain<'_, _>| {
             outgoing.carry_out(effects);
@@ -387,7 +352,7 @@ impl<S: Sockets> Serving<S> {
         self.replica.apply(blocks, &mut self.outgoing, carry_out)
     }
 
-    /// Sessions that are dropped are closed by a record.
+    /// Proposes the record that closes a session, for each session whose outbox was dropped.
     fn close_dropped(&mut self) {
         for (session, why) in self.outgoing.slow_readers.take_dropped() {
             log::debug!("session {session} is disconnected: {}", why.as_str());
@@ -398,12 +363,12 @@ impl<S: Sockets> Serving<S> {
     fn flush(&mut self) {
         let flushed = self.outgoing.flush(self.segment, self.replica.position());
         for session in flushed.waiting {
-            self.set_timer(LAST_WORDS, Timer::LastWords(session));
+            self.set_timer(LAST_OUTPUT, Timer::LastOutput(session));
         }
         flushed.finished.into_iter().for_each(|session| self.reading.forget(session));
     }
 
-    /// Does what was waiting for records that are now applied.
+    /// Does what had to wait until certain records were applied.
     fn settle(&mut self) {
         while let Some(then) = self.proposer.take_applied(self.replica.position()) {
             match then {
@@ -430,8 +395,8 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// Has a session's input read on: now, when it may send its next line, or when its answer is
-    /// complete.
+    /// Decides when a session's input is read again: now, when its budget allows the next line, or
+    /// when its answer is complete.
     pub(super) fn read_on(&mut self, session: SessionId) {
         let now = self.segment.clock.now();
         let sockets = &mut self.outgoing.sockets;
@@ -459,50 +424,7 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    fn set_timer(&mut self, after: u64, timer: Timer) {
-        self.timers.set(self.segment.clock.uptime().plus(after), timer);
-    }
-
-    /// From now on UDP sessions are looked at for silence, until there is none.
-    pub(super) fn set_silence_timer(&mut self) {
-        if !self.timers.contains(&Timer::Silence) {
-            self.set_timer(SILENCE_CHECK, Timer::Silence);
-        }
-    }
-
-    fn run_timers(&mut self) {
-        let now = self.segment.clock.uptime();
-        while let Some(timer) = self.timers.take_due(now) {
-            match timer {
-                // It is read on already if something else has happened meanwhile.
-                Timer::ReadOn(session) if !self.reading.is_delayed(session) => {}
-                Timer::ReadOn(session) => self.read_on(session),
-                Timer::Arrival(session, since) => self.end_arrival(session, since, now),
-                Timer::LastWords(session) => self.outgoing.outboxes.drop_unwritten(session),
-                Timer::Silence => self.end_silent(),
-                Timer::Tidy => {
-                    self.outgoing.outboxes.tidy();
-                    self.is_tidying = false;
-                }
-            }
-        }
-    }
-
-    /// A session's first line has been waited for since then.
-    fn end_arrival(&mut self, session: SessionId, since: Micros, now: Micros) {
-        if self.is_announced(session) {
-            return;
-        }
-        let waited = now.since(since);
-        if waited < FIRST_LINE && self.outgoing.sockets.unread(session) > 0 {
-            // Each time twice as long, so that it is looked at a few times only.
-            let timer = Timer::Arrival(session, since);
-            return self.set_timer(waited.min(FIRST_LINE - waited), timer);
-        }
-        self.propose_fact(session, Fact::Arrived);
-    }
-
-    /// Ends the sessions of which something was quarantined.
+    /// Closes this worker's sessions that have a quarantined input or record.
     fn end_quarantined(&mut self) {
         let quarantine = &self.segment.quarantine;
         if std::mem::replace(&mut self.quarantined, quarantine.count()) == quarantine.count() {
@@ -515,46 +437,6 @@ impl<S: Sockets> Serving<S> {
             quarantine.list().map(WorkItem::session).filter(is_mine).collect();
         for session in sessions {
             self.propose_fact(session, Fact::Closed(CloseReason::Quarantined));
-        }
-    }
-
-    fn end_silent(&mut self) {
-        let Some(udp) = &self.outgoing.udp else { return };
-        let silent = udp.silent(&self.replica.chat, self.segment.clock.uptime());
-        let is_empty = udp.is_empty();
-        // While the ring is full they stay silent, and are found again by the next check.
-        if self.takes_input() {
-            for (session, since) in silent {
-                self.propose_fact(session, Fact::Silent { since });
-            }
-        }
-        if !is_empty {
-            self.set_timer(SILENCE_CHECK, Timer::Silence);
-        }
-    }
-
-    /// Whether the server ends, and this worker hasn't begun to.
-    fn is_to_drain(&self) -> bool {
-        self.drain == Drain::No && self.config.stopping.is_set()
-    }
-
-    /// All sessions are notified, by a record like any other. Each worker proposes it, since none
-    /// knows whether another will live to do so; the first counts.
-    fn begin_drain(&mut self) {
-        if self.is_to_drain() {
-            self.drain = Drain::Asked;
-            self.propose_fact(SessionId::NONE, Fact::Stopping);
-        }
-    }
-
-    fn finish_drain(&mut self) {
-        if self.drain == Drain::Asked
-            && self.replica.chat.is_stopping()
-            && self.proposer.pending() == 0
-            && self.outgoing.outboxes.is_empty()
-        {
-            self.drain = Drain::Done;
-            self.outgoing.sockets.drained();
         }
     }
 }

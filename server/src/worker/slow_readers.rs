@@ -1,6 +1,6 @@
-//! Sessions that don't read what they are sent. An outbox is bounded (`--sendq`), and so are all
-//! outboxes of a worker together: many slow readers, each within `--sendq`, must not take the server's
-//! memory. A session beyond the bounds is disconnected, and nothing waits for it.
+//! Disconnects sessions that don't read their output. Each outbox is bounded (`--sendq`), and so
+//! are all outboxes of a worker together: many slow readers, each within `--sendq`, must not use up
+//! the server's memory.
 
 use super::outbox::IDLE_BYTES_MAX;
 use super::outboxes::Outboxes;
@@ -9,15 +9,15 @@ use crate::chat::CloseReason;
 use forkchat_common::ids::SessionId;
 use std::cmp::Reverse;
 
-/// When the outboxes of a worker take more than they may, the sessions that are furthest behind are
-/// disconnected until this part of it is free: else the next line to the same readers would have all
-/// outboxes looked at again.
+/// When a worker's outboxes exceed their bound together, the sessions with the most unread output
+/// are disconnected until one part in this many of the bound is free. Otherwise the next line to
+/// the same readers would already check all outboxes again.
 const RELIEF_SHARE: usize = 4;
 
-/// How much may wait for readers.
+/// Bounds of the unread output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// `--sendq`: bytes that one session may be behind.
+    /// `--sendq`: bytes of unread output that one session may have.
     pub sendq: usize,
     /// Memory in bytes that all outboxes of the worker may take together.
     pub together: usize,
@@ -27,18 +27,20 @@ pub struct Bounds {
 #[derive(Debug)]
 pub(super) struct SlowReaders {
     bounds: Bounds,
-    /// Those that were dropped since the last call of [`SlowReaders::take_dropped`].
+    /// The sessions that were dropped since the last call of [`SlowReaders::take_dropped`], with
+    /// the reason.
     dropped: Vec<(SessionId, CloseReason)>,
 }
 
 impl SlowReaders {
-    /// None yet.
+    /// No slow readers yet.
     pub fn new(bounds: Bounds) -> SlowReaders {
         SlowReaders { bounds, dropped: Vec::new() }
     }
 
-    /// Writes to the sessions that are too far behind, and drops those that stay so. If all outboxes
-    /// together take too much, does so with all, and drops those that are furthest behind.
+    /// Writes to the sessions with more unread output than `sendq`, and drops those that then still
+    /// have more. If all outboxes together exceed their bound, writes to all sessions, and drops
+    /// those with the most unread output.
     pub fn relieve<S: Sockets>(&mut self, outboxes: &mut Outboxes, sockets: &mut S) {
         let sendq = self.bounds.sendq;
         for session in outboxes.take_full() {
@@ -67,14 +69,15 @@ impl SlowReaders {
         }
     }
 
-    /// Nothing more is kept for a session, which is to be closed by a record.
+    /// Drops a session's output, and notes that the session is to be closed by a record.
     pub fn drop_session(&mut self, session: SessionId, why: CloseReason, outboxes: &mut Outboxes) {
         if outboxes.drop_session(session, why) {
             self.dropped.push((session, why));
         }
     }
 
-    /// Those that were dropped since the last call, and why: each is to be closed by a record.
+    /// Takes the sessions that were dropped since the last call, each with the reason. The caller
+    /// closes each by a record.
     pub fn take_dropped(&mut self) -> Vec<(SessionId, CloseReason)> {
         std::mem::take(&mut self.dropped)
     }

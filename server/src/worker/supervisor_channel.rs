@@ -1,4 +1,5 @@
-//! A worker's messages from and to the supervisor: in order, and without waiting for it.
+//! A worker's messages from and to the supervisor. They are sent in order, and the worker never
+//! blocks for them.
 
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
 use crate::ipc::queue::{Received, SendError};
@@ -10,105 +11,107 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// The supervisor reads its queue at every turn of its own; what didn't fit is tried again this
-/// soon.
-const AGAIN: Duration = Duration::from_millis(5);
+/// If the queue to the supervisor is full, the worker tries again this soon. The supervisor reads
+/// its queue in each of its turns.
+const RETRY: Duration = Duration::from_millis(5);
 
-/// The queue to and from the supervisor, and what it doesn't know yet.
+/// The queue to and from the supervisor, and the reports that are not sent yet.
 #[derive(Debug)]
 pub struct SupervisorChannel {
     channel: WorkerEnd,
     segment: &'static Segment,
     waiting: VecDeque<ToSupervisor>,
-    /// Nothing is left to write; to be told when no connection is left, and none is about to come.
+    /// All output is written. The supervisor is notified of it when no connection is left and none
+    /// is about to come.
     is_drained: bool,
 }
 
-/// What the supervisor said.
+/// A message from the supervisor, or the state of its queue.
 #[derive(Debug)]
-pub enum Heard {
+pub enum FromSupervisor {
     /// Serve this connection, as this session, from this address.
     Serve(SessionId, Origin, OwnedFd),
-    /// Tell this connection why it can't be served.
+    /// Reject this connection, and send its client this reason.
     Reject(OwnedFd, String),
-    /// Nothing more for now.
-    Nothing,
-    /// It is gone.
-    Gone,
+    /// There is no message now.
+    Empty,
+    /// The supervisor is gone.
+    Closed,
 }
 
 impl SupervisorChannel {
-    /// Nothing is to be told yet.
+    /// A channel without pending reports.
     pub fn new(channel: WorkerEnd, segment: &'static Segment) -> SupervisorChannel {
         SupervisorChannel { channel, segment, waiting: VecDeque::new(), is_drained: false }
     }
 
-    /// The next thing that it said which can be done.
-    pub fn hear(&mut self) -> Heard {
+    /// Receives the supervisor's next valid message.
+    pub fn receive(&mut self) -> FromSupervisor {
         loop {
             match self.channel.receive() {
                 Received::Message(ToWorker::Serve { session, origin }, Some(socket)) => {
-                    return Heard::Serve(session, origin, socket);
+                    return FromSupervisor::Serve(session, origin, socket);
                 }
                 Received::Message(ToWorker::Serve { session, .. }, None) => {
                     log::warn!("cannot take session {session}: out of descriptors");
                     self.closed(session);
                 }
                 Received::Message(ToWorker::Reject { reason }, Some(socket)) => {
-                    return Heard::Reject(socket, reason);
+                    return FromSupervisor::Reject(socket, reason);
                 }
                 Received::Message(ToWorker::Reject { .. }, None) => {}
                 Received::Garbled => {
                     log::error!("the supervisor sent something that is not a message")
                 }
-                Received::Empty => return Heard::Nothing,
-                Received::Closed => return Heard::Gone,
+                Received::Empty => return FromSupervisor::Empty,
+                Received::Closed => return FromSupervisor::Closed,
             }
         }
     }
 
-    /// A session's connection is ended here. The supervisor, which is told last, closes it and
-    /// gives its cell to another.
+    /// Notes that a session's connection is ended here. This clears the session's checkpoint, and
+    /// the report makes the supervisor close its descriptor and reuse the cell.
     pub fn closed(&mut self, session: SessionId) {
         self.segment.checkpoints.clear(session);
         self.waiting.push_back(ToSupervisor::Closed { session });
     }
 
-    /// Nothing is left to write.
+    /// Notes that all output is written.
     pub fn drained(&mut self) {
         self.is_drained = true;
     }
 
-    /// Tells what it can. `has_connections` if some aren't ended yet.
-    pub fn tell(&mut self, has_connections: bool) {
-        if self.is_drained && !has_connections && self.is_quiet() {
+    /// Sends the pending reports, as many as the queue takes. `has_connections`: some connections
+    /// are not ended yet.
+    pub fn flush_reports(&mut self, has_connections: bool) {
+        if self.is_drained && !has_connections && self.has_no_message() {
             self.is_drained = false;
             self.waiting.push_back(ToSupervisor::Drained);
         }
         while let Some(report) = self.waiting.front() {
             match self.channel.send(report, None) {
                 Err(SendError::Full) => return,
-                // A supervisor that is gone needs no report.
+                // Without a supervisor the report is dropped.
                 Ok(()) | Err(SendError::Closed | SendError::System(_)) => self.waiting.pop_front(),
             };
         }
     }
 
-    /// Whether there is nothing to be heard. When the server ends, what the supervisor had to say
-    /// is on its way before it says that.
-    fn is_quiet(&self) -> bool {
+    /// Whether no message is waiting. When the server stops, the supervisor sends its last messages
+    /// before it reports the stop.
+    fn has_no_message(&self) -> bool {
         wait_for_input(self.channel.as_fd(), Some(Duration::ZERO))
             .is_ok_and(|found| found.is_empty())
     }
 
-    /// Whether everything is told.
-    pub fn is_told(&self) -> bool {
+    /// Whether all reports are sent.
+    pub fn is_flushed(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// When to try again at the latest.
-    pub fn again(&self) -> Duration {
-        if self.is_told() { Duration::MAX } else { AGAIN }
+    /// How long until the next attempt to send, at most.
+    pub fn retry_in(&self) -> Duration {
+        if self.is_flushed() { Duration::MAX } else { RETRY }
     }
 }
 

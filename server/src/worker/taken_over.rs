@@ -1,23 +1,24 @@
-//! What is reported of a takeover when it is over.
+//! The report of a takeover to the operator.
 
 use crate::role::count;
 use crate::segment::Clock;
 use forkchat_common::ids::Micros;
 
-/// A takeover.
+/// A takeover's figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TakenOver {
-    /// When it began, by the time since the machine started.
+    /// When it began, in the time since the machine started.
     pub began: Micros,
-    /// Without those of which the log knew nothing: they only begin.
+    /// The predecessor's sessions, without those that were not in the log yet: these are only
+    /// opened now.
     pub sessions: usize,
     pub records: u64,
-    /// Of the sessions, those that are closed.
+    /// How many of these sessions are closed because their clients read too slowly.
     pub too_slow: usize,
 }
 
 impl TakenOver {
-    /// Reports it to the operator, when the first turn after it has ended.
+    /// Reports it to the operator. Called after the first turn.
     pub fn report(self, clock: &Clock) {
         if self.sessions > 0 {
             let millis = clock.uptime().since(self.began) as f64 / 1_000.0;

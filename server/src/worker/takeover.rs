@@ -1,28 +1,30 @@
-//! Taking over: the first work of every worker, at its first start and at every restart.
+//! Taking over is the first work of every worker, after the server's start and after each restart.
 //!
-//! A predecessor may have died anywhere. What it knew is in three places, from which the successor
-//! rebuilds it:
+//! A predecessor may have died at any instruction. Its knowledge is in three places, from which the
+//! successor rebuilds it:
 //!
 //! ```text
-//! snapshot ──► state at some sequence ──► log from there to its tail ──► state now
-//!                                            │ rendered again for my sessions, from each one's checkpoint on,
-//!                                            ▼ less the bytes that the kernel has already taken
-//! kernel ────► bytes handed over ────────► outboxes: what is still to be written
-//!        ────► bytes taken ──────────────► input: less the lines that the log has, what is read next
+//! snapshot ──► state at a sequence ──► log from there to its tail ──► state now
+//!                                         │ output of this worker's sessions, rendered again
+//!                                         ▼ from each checkpoint on, less what the kernel has
+//! kernel ────► bytes handed over ─────► outboxes: output still to write
+//!        ────► bytes consumed ────────► input: read from after the lines that are in the log
 //! ```
 //!
-//! Before everything up to the tail is applied, the successor publishes no checkpoint and reads no
-//! input. So if it dies too, its own successor finds the same situation. The predecessor has been
-//! reaped by then, so no other process uses these sockets.
+//! Until it has applied everything up to the tail, the successor publishes no checkpoint and reads
+//! no input. If it dies too, its own successor finds the same situation. The supervisor has reaped
+//! the predecessor by then, so no other process uses these sockets.
 //!
-//! A session of the predecessor is in one of four states:
+//! Each session of the predecessor is in one of four states:
 //!
 //! | the log says | then |
 //! |---|---|
-//! | it is open | it goes on |
-//! | it was never opened | it is opened: the predecessor had the socket and had done nothing yet |
-//! | it is over | its connection is closed, and the supervisor is informed, perhaps again |
-//! | open, but its unwritten output begins before the snapshot | it is closed: its client reads too slowly, or no worker could be started here for long |
+//! | open | it goes on |
+//! | never opened | it is opened: the predecessor had the socket and had appended nothing yet |
+//! | ended | its connection is closed, and the supervisor is notified, perhaps a second time |
+//! | open, but its unwritten output begins before the snapshot | it is closed |
+//!
+//! The last state arises if the client reads too slowly, or if this slot had no worker for too long.
 
 use super::connection::Connection;
 use super::input::Lines;
@@ -36,28 +38,29 @@ use super::udp::UdpSessions;
 use crate::chat::{CloseReason, Ending, Fact, Session};
 use crate::replica::{JoinError, Replica};
 use crate::segment::{Segment, Thread, WorkItem};
+use crate::sys::tcp_position::Positions;
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-/// While it applies, the watchdog is told so often that it moves, in blocks. So much is also copied
-/// out at a time, into memory that stays.
+/// The cursor is published each time this many blocks are applied, so that the watchdog sees
+/// progress. The reader also copies this much out of the ring at a time, into memory that it keeps.
 const PIECE_BLOCKS: u64 = 128;
 
-/// A connection that a predecessor was given. `C` is what a connection is.
+/// A connection of a predecessor. `C` is the type of a connection.
 #[derive(Clone, Debug)]
 pub struct Inherited<C> {
-    /// The session that it is, or is to be.
+    /// The connection's session, which may not be opened yet.
     pub session: SessionId,
-    /// Where it comes from.
+    /// The client's address and the listener.
     pub origin: Origin,
     /// The connection.
     pub connection: C,
 }
 
 impl Inherited<OwnedFd> {
-    /// With the connection as the worker's threads share it.
+    /// Wraps the socket into the type that the worker's threads share.
     pub fn connected(self) -> Inherited<Connection> {
         let Inherited { session, origin, connection: socket } = self;
         let connection = Connection::new(session, origin.listener.protocol, socket);
@@ -68,15 +71,15 @@ impl Inherited<OwnedFd> {
 /// A takeover under way.
 struct Takeover<S: Sockets> {
     serving: Serving<S>,
-    /// The connections that the predecessor had.
+    /// The predecessor's connections.
     known: Vec<(SessionId, Origin)>,
 }
 
-/// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over the
-/// sessions that a predecessor had: `inherited` and those over UDP.
+/// Makes the serving side of a new worker in slot `me`: rebuilds the state from the snapshot and
+/// the log, and takes over the sessions of a predecessor, those of `inherited` and those over UDP.
 ///
 /// # Errors
-/// The snapshot can't be read, or the log's lock wasn't to be had.
+/// The snapshot can't be read, or the log can't be locked.
 pub fn join<S: Sockets>(
     segment: &'static Segment,
     me: Slot,
@@ -98,7 +101,7 @@ pub fn join<S: Sockets>(
 }
 
 impl<S: Sockets> Takeover<S> {
-    /// Brings the state up to the tail, and takes over the predecessor's sessions.
+    /// Applies the log up to its tail, and takes over the predecessor's sessions.
     fn take_over(&mut self) -> TakenOver {
         let began = self.serving.segment.clock.uptime();
         self.resume_outputs();
@@ -125,8 +128,8 @@ impl<S: Sockets> Takeover<S> {
         TakenOver { began, sessions: sessions + over_udp, records, too_slow }
     }
 
-    /// Makes the outboxes of all sessions that may have something to be written, each with the
-    /// place from which it is rendered.
+    /// Makes the outbox of each session that may have output to write, with the sequence from which
+    /// its output is rendered.
     fn resume_outputs(&mut self) {
         let flushed_before = self.serving.segment.cursors.flushed_through(self.serving.me);
         let mut muted_before = flushed_before;
@@ -136,7 +139,7 @@ impl<S: Sockets> Takeover<S> {
             {
                 continue;
             }
-            // What nobody can tell is more than can be.
+            // An unknown position counts as the largest possible one.
             let handed_over = self
                 .serving
                 .outgoing
@@ -146,8 +149,8 @@ impl<S: Sockets> Takeover<S> {
             self.serving.segment.heartbeats.begin_turn(self.serving.me, Thread::Send);
             muted_before = muted_before.min(self.resume_output(session, |_| handed_over));
         }
-        // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps
-        // again.
+        // Over UDP it is unknown what has arrived. Output after the checkpoint is sent, perhaps a
+        // second time.
         let cells = self.serving.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
         let in_cells = cells
             .filter_map(|cell| self.serving.segment.checkpoints.get(cell))
@@ -167,7 +170,7 @@ impl<S: Sockets> Takeover<S> {
             if self.serving.replica.chat.session(session).is_none()
                 && self.serving.replica.chat.was_opened(session)
             {
-                // It was over, and only its cell wasn't cleared yet.
+                // The session has ended; the predecessor died before it cleared the cell.
                 self.serving.segment.checkpoints.clear(session);
                 continue;
             }
@@ -176,8 +179,8 @@ impl<S: Sockets> Takeover<S> {
         self.serving.outgoing.begin_takeover(muted_before, flushed_before);
     }
 
-    /// Makes one outbox, and returns from where on it is rendered. `taken` tells how many bytes
-    /// need not be written, given the checkpoint's offset.
+    /// Makes one outbox, and returns the sequence from which its output is rendered. `taken` maps
+    /// the checkpoint's offset to the number of bytes that need not be written.
     fn resume_output(&mut self, session: SessionId, taken: impl Fn(u64) -> u64) -> Sequence {
         let is_in_snapshot = self.serving.replica.chat.session(session).is_some();
         match self.serving.segment.checkpoints.effective(session, &self.serving.segment.cursors) {
@@ -197,12 +200,13 @@ impl<S: Sockets> Takeover<S> {
                 }
                 checkpoint.sequence
             }
-            // Its cell is cleared, so its end is in the log, and all its output is out.
+            // Its cell is cleared, so its end is in the log and all its output is in the kernel.
             None if is_in_snapshot => {
                 self.serving.outgoing.outboxes.resume(session, None, ALL);
                 Sequence(u64::MAX)
             }
-            // Nothing was published about it, so it began behind all that was.
+            // There is no checkpoint, so the session began after everything that the predecessor
+            // published.
             None => {
                 self.serving.outgoing.outboxes.resume(session, None, taken(0));
                 Sequence(u64::MAX)
@@ -210,7 +214,7 @@ impl<S: Sockets> Takeover<S> {
         }
     }
 
-    /// Applies everything up to the tail as it is now. Returns how many records that were.
+    /// Applies everything up to the log's present tail. Returns the number of records.
     fn catch_up(&mut self) -> u64 {
         let (until, mut records) = (self.serving.segment.log.tail(), 0);
         while self.serving.replica.position() < until {
@@ -227,20 +231,21 @@ impl<S: Sockets> Takeover<S> {
         records
     }
 
-    /// Puts into the log which process this is, before a line is read: what a client asks from now
-    /// on is answered with this pid. What was asked before is answered with the predecessor's, also
-    /// if this process renders it: that is what the log says at the question.
+    /// Appends this process's pid before it reads a line: a question that a client asks from now on
+    /// is answered with this pid. An earlier question is answered with the predecessor's pid even
+    /// if this process renders the answer, since the log has the predecessor's pid at that
+    /// sequence.
     fn record_pid(&mut self) {
         self.serving.propose_fact(
             SessionId::NONE,
             Fact::Started { slot: self.serving.me, pid: self.serving.config.pid },
         );
-        // Where a session has a thread that appends what it reads, that thread doesn't wait for the
-        // first turn.
+        // In model `threads`, receive threads append for themselves and don't wait for the first
+        // turn.
         self.serving.commit();
     }
 
-    /// A session whose socket was kept goes on, begins, or ends, as the log says.
+    /// Continues, opens or ends a session that has a socket, as the log requires.
     fn resume_session(
         &mut self,
         session: SessionId,
@@ -256,7 +261,8 @@ impl<S: Sockets> Takeover<S> {
             (Some(_), Some(why)) => self.serving.propose_fact(session, Fact::Closed(why)),
             (Some(_), None)
                 if positions.is_none_or(|positions| {
-                    self.serving.outgoing.outboxes.is_astray(session) && !positions.is_closed
+                    self.serving.outgoing.outboxes.contradicts_kernel(session)
+                        && !positions.is_closed
                 }) =>
             {
                 log::error!(
@@ -265,65 +271,66 @@ impl<S: Sockets> Takeover<S> {
                 self.serving.outgoing.outboxes.drop_session(session, CloseReason::WorkerDied);
                 self.serving.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
-            // Its input has been two workers' death: it is not looked at again, and the first turn
-            // ends it.
+            // This session's input has killed two workers. It is not read again, and the first turn
+            // closes the session.
             (Some(_), None) if quarantined.contains_key(&session) => {}
-            (Some(open), None) => {
-                let (input_end, in_long_line, is_announced) =
-                    (open.input_end, open.in_long_line, open.is_announced());
-                // Of a closed connection it is not known whether the position is one further. Then
-                // it is taken to be: a byte too many that is read again is the end of a line that
-                // is known, and an empty line says nothing; a byte too few would be missing from a
-                // line.
-                let positions = positions.unwrap_or_default();
-                let taken = positions.taken + u64::from(positions.is_closed);
-                self.serving.outgoing.sockets.resume_input(session, taken, in_long_line);
-                // What is in the log and wasn't taken out of the kernel is taken now, so the next
-                // look begins behind it.
-                self.serving
-                    .outgoing
-                    .sockets
-                    .consume(session, input_end.saturating_sub(taken) as usize);
-                if !is_announced {
-                    self.serving.set_arrival_timer(session);
-                }
-                self.serving.read_on(session);
-            }
+            (Some(_), None) => self.resume_input(session, positions.unwrap_or_default()),
             (None, _) if !self.serving.replica.chat.was_opened(session) => {
-                self.serving.outgoing.outboxes.remove(session);
-                match quarantined.get(&session) {
-                    None => self.serving.open(session, origin, Lines::default()),
-                    Some(WorkItem::Input { .. }) => self.serving.open(
-                        session,
-                        origin,
-                        Lines::ending(session, CloseReason::Quarantined),
-                    ),
-                    // It can't even be opened.
-                    Some(WorkItem::Record { .. }) => {
-                        self.serving.outgoing.sockets.finish(session, Ending::Finish)
-                    }
-                }
+                self.open_unknown(session, origin, quarantined.get(&session));
             }
-            // With an outbox it ends when that is written. Without one all of its output is out, or
-            // what isn't began before the snapshot.
-            (None, _) if !self.serving.outgoing.outboxes.has(session) => {
-                let is_lagging = self
-                    .serving
-                    .segment
-                    .checkpoints
-                    .effective(session, &self.serving.segment.cursors)
-                    .is_some_and(|checkpoint| checkpoint.is_lagging);
-                self.serving
-                    .outgoing
-                    .sockets
-                    .finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
-            }
-            (None, _) => {}
+            // With an outbox, the session ends when that is written.
+            (None, _) if self.serving.outgoing.outboxes.has(session) => {}
+            (None, _) => self.finish_ended(session),
         }
     }
 
-    /// Sessions that are open by the log, and nobody has a socket for. There should be none: a
-    /// socket is kept until the log has the session's end.
+    /// Continues to read the input of an open session.
+    fn resume_input(&mut self, session: SessionId, positions: Positions) {
+        let Some(open) = self.serving.replica.chat.session(session) else { return };
+        let (input_end, in_long_line, is_announced) =
+            (open.input_end, open.in_long_line, open.is_announced());
+        // On a closed connection, the predecessor may have consumed one byte more than the position
+        // says. This assumes that it has. If it hasn't, one byte is read a second time: the end of
+        // a line that is in the log, which then is an empty line without effect. The other
+        // assumption could consume a byte too many, and that byte would be missing from a line.
+        let taken = positions.taken + u64::from(positions.is_closed);
+        let sockets = &mut self.serving.outgoing.sockets;
+        sockets.resume_input(session, taken, in_long_line);
+        // Input that is in the log and still in the kernel is consumed now, so the next peek begins
+        // after it.
+        sockets.consume(session, input_end.saturating_sub(taken) as usize);
+        if !is_announced {
+            self.serving.set_arrival_timer(session);
+        }
+        self.serving.read_on(session);
+    }
+
+    /// Opens a session that the predecessor had not opened, unless it is quarantined.
+    fn open_unknown(&mut self, session: SessionId, origin: Origin, quarantined: Option<&WorkItem>) {
+        self.serving.outgoing.outboxes.remove(session);
+        let lines = match quarantined {
+            None => Lines::default(),
+            Some(WorkItem::Input { .. }) => Lines::ending(session, CloseReason::Quarantined),
+            // The record that opens it is quarantined, so it can't be opened.
+            Some(WorkItem::Record { .. }) => {
+                return self.serving.outgoing.sockets.finish(session, Ending::Finish);
+            }
+        };
+        self.serving.open(session, origin, lines);
+    }
+
+    /// Ends the connection of an ended session without an outbox: either all its output is in the
+    /// kernel, or the rest began before the snapshot.
+    fn finish_ended(&mut self, session: SessionId) {
+        let Segment { checkpoints, cursors, .. } = self.serving.segment;
+        let is_lagging =
+            checkpoints.effective(session, cursors).is_some_and(|checkpoint| checkpoint.is_lagging);
+        let ending = if is_lagging { Ending::Drop } else { Ending::Finish };
+        self.serving.outgoing.sockets.finish(session, ending);
+    }
+
+    /// Closes sessions that are open in the log and have no socket. There should be none: the
+    /// supervisor keeps a socket until the session's end is in the log.
     fn close_strays(&mut self) {
         let known: BTreeSet<SessionId> = self.known.iter().map(|(session, _)| *session).collect();
         let has_socket = |session: &Session| session.is_udp() || known.contains(&session.id);
@@ -355,166 +362,4 @@ impl<S: Sockets> Takeover<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::segment::{Geometry, SnapshotWriter};
-    use crate::worker::Bounds;
-    use crate::worker::fakes::{FakeSockets, dropped, never, origin, path, peer, udp_config};
-    use crate::worker::input::Input;
-    use crate::worker::serving::ServingConfig;
-    use forkchat_common::ids::Slot;
-    use forkchat_common::protocol::Protocol;
-    use forkchat_common::protocol::framing::After;
-
-    const ME: Slot = Slot::at(0);
-    const JOURNAL: Slot = Slot::at(1);
-
-    /// Cells 0 to 3 are for TCP, 4 and 5 for UDP.
-    fn new_log() -> &'static Segment {
-        Segment::create(Geometry {
-            ring_bytes: 1 << 20,
-            slots: 2,
-            sessions_max: 6,
-            snapshot_bytes_max: 1 << 16,
-        })
-        .unwrap()
-    }
-
-    fn config() -> ServingConfig {
-        let udp = Some(udp_config(4..6, None));
-        ServingConfig {
-            pid: 1,
-            outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
-            rejected_max: 1,
-            journal: JOURNAL,
-            stopping: never(),
-            dropped: dropped(),
-            udp,
-            stand_in: None,
-        }
-    }
-
-    fn join(segment: &'static Segment, sockets: FakeSockets) -> Serving<FakeSockets> {
-        super::join(segment, ME, config(), sockets, Vec::new()).unwrap()
-    }
-
-    /// One more TCP session, in this cell. It has sent an empty line, so the others have heard of
-    /// it.
-    fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
-        let session = SessionId::new(1, cell);
-        let lines = Lines::of(session, Protocol::Line, b"\n", 0, false, After::More, 10);
-        worker.accept(Input::Opened { session, origin: origin(1), connection: (), lines });
-        worker.turn();
-        session
-    }
-
-    /// A worker after one that was cut off between two turns with these TCP sessions.
-    fn successor(
-        predecessor: Serving<FakeSockets>,
-        sessions: &[SessionId],
-    ) -> Serving<FakeSockets> {
-        let inherited = sessions
-            .iter()
-            .map(|&session| Inherited { session, origin: origin(1), connection: () })
-            .collect();
-        super::join(predecessor.segment, ME, config(), predecessor.outgoing.sockets, inherited)
-            .unwrap()
-    }
-
-    fn says_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
-        worker.accept(Input::Datagram { path: path(port), bytes: line.to_vec() });
-        worker.turn();
-    }
-
-    /// One more UDP session, from this port.
-    fn open_udp(worker: &mut Serving<FakeSockets>, port: u16) -> SessionId {
-        says_over_udp(worker, port, &[b'x'; 30]);
-        let (_, answer) = worker.outgoing.sockets.answers.pop().unwrap();
-        says_over_udp(worker, port, answer.strip_prefix(b"* ").unwrap());
-        let opened =
-            worker.chat().sessions_of(ME).find(|session| session.origin.peer == peer(port));
-        opened.unwrap().id
-    }
-
-    #[test]
-    fn a_session_whose_positions_cannot_be_read_is_closed_and_its_neighbours_go_on() {
-        let mut predecessor = join(new_log(), FakeSockets::open());
-        let sessions = [0, 1, 2].map(|cell| open(&mut predecessor, cell));
-        let [first, lost, last] = sessions;
-        predecessor.outgoing.sockets.unreadable.insert(lost);
-        let heard_before = predecessor.outgoing.sockets.heard(first).len();
-        let mut worker = successor(predecessor, &sessions);
-        worker.turn();
-        assert_eq!(worker.outgoing.sockets.finished, [(lost, Ending::Drop)]);
-        let said = Lines::of(last, Protocol::Line, b"hello\n", 1, false, After::More, 10);
-        worker.accept(Input::Lines { session: last, lines: said });
-        worker.turn();
-        assert_eq!(
-            [first, lost, last].map(|session| worker.chat().session(session).is_some()),
-            [true, false, true]
-        );
-        let heard = String::from_utf8_lossy(&worker.outgoing.sockets.heard(first)[heard_before..]);
-        assert!(
-            heard.contains(CloseReason::WorkerDied.as_str()) && heard.contains("hello"),
-            "{heard}"
-        );
-    }
-
-    #[test]
-    fn the_cell_of_an_ended_udp_session_is_not_given_again_before_its_last_words_are_sent() {
-        let mut predecessor = join(new_log(), FakeSockets::deaf());
-        let ended = open_udp(&mut predecessor, 1);
-        says_over_udp(&mut predecessor, 1, b"/quit\n");
-        let mut worker = successor(predecessor, &[]);
-        assert!(worker.chat().session(ended).is_none());
-        let other = open_udp(&mut worker, 2);
-        assert_ne!(other.cell(), ended.cell());
-        worker.outgoing.sockets.write_max = usize::MAX;
-        worker.writable(ended);
-        worker.turn();
-        assert_eq!(worker.outgoing.sockets.finished, [(ended, Ending::Finish)]);
-        assert_eq!(open_udp(&mut worker, 3).cell(), ended.cell());
-    }
-
-    #[test]
-    fn a_udp_session_that_is_over_receives_nothing_again_when_another_session_lags() {
-        let mut predecessor = join(new_log(), FakeSockets::deaf());
-        // Its output waits in its outbox from the beginning.
-        let lagging = open(&mut predecessor, 0);
-        predecessor.outgoing.sockets.write_max = usize::MAX;
-        let ended = open_udp(&mut predecessor, 2);
-        says_over_udp(&mut predecessor, 2, b"/quit\n");
-        let received = predecessor.outgoing.sockets.heard(ended).to_vec();
-        let answers = predecessor.outgoing.sockets.answers.len();
-        assert!(!received.is_empty());
-        assert_eq!(predecessor.outgoing.sockets.heard(lagging), b"");
-        let mut worker = successor(predecessor, &[lagging]);
-        worker.turn();
-        let sockets = &worker.outgoing.sockets;
-        assert_eq!(sockets.heard(ended), received);
-        assert_eq!(sockets.answers.len(), answers, "no challenge is sent again");
-        assert!(!sockets.heard(lagging).is_empty());
-    }
-
-    #[test]
-    fn the_cell_of_a_udp_session_that_was_over_and_sent_everything_is_cleared_and_given_again() {
-        let segment = new_log();
-        let mut predecessor = join(segment, FakeSockets::open());
-        let ended = open_udp(&mut predecessor, 1);
-        let checkpoint = segment.checkpoints.get(ended.cell()).unwrap();
-        says_over_udp(&mut predecessor, 1, b"/quit\n");
-        assert_eq!(segment.checkpoints.get(ended.cell()), None);
-        // As if it had been cut off right before it cleared the cell, and the snapshot knows of the
-        // end.
-        segment.checkpoints.store(checkpoint);
-        let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, JOURNAL);
-        assert!(
-            snapshots.write(segment.log.tail(), &predecessor.chat().snapshot())
-                && snapshots.publish(segment.log.tail())
-        );
-        let mut worker = successor(predecessor, &[]);
-        assert_eq!(segment.checkpoints.get(ended.cell()), None);
-        worker.turn();
-        assert_eq!(open_udp(&mut worker, 2).cell(), ended.cell());
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
-//! Timers: what is due when. Deadlines are of any clock, the uptime of the log or an `Instant`.
+//! A queue of timers. Deadlines may be of any clock: the log's uptime or an `Instant`.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Timers by their deadlines.
+/// Timers, ordered by their deadlines.
 #[derive(Debug)]
 pub struct Timers<At, T> {
     heap: BinaryHeap<Reverse<(At, T)>>,
@@ -16,7 +16,7 @@ impl<At: Ord + Copy, T: Ord> Default for Timers<At, T> {
 }
 
 impl<At: Ord + Copy, T: Ord> Timers<At, T> {
-    /// Sets one more.
+    /// Adds a timer, which is due at `at`.
     pub fn set(&mut self, at: At, timer: T) {
         self.heap.push(Reverse((at, timer)));
     }
@@ -26,7 +26,7 @@ impl<At: Ord + Copy, T: Ord> Timers<At, T> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes the next timer that is due at `now`.
+    /// Removes and returns the earliest timer if it is due at `now`.
     pub fn take_due(&mut self, now: At) -> Option<T> {
         if self.next()? > now {
             return None;
@@ -34,7 +34,7 @@ impl<At: Ord + Copy, T: Ord> Timers<At, T> {
         self.heap.pop().map(|Reverse((_, timer))| timer)
     }
 
-    /// Whether such a timer is set.
+    /// Whether an equal timer is set. Takes time proportional to the number of timers.
     pub fn contains(&self, timer: &T) -> bool {
         self.heap.iter().any(|Reverse((_, other))| other == timer)
     }

@@ -1,17 +1,17 @@
-//! UDP sessions: which peer may have one, and to which session a datagram belongs. Worker 0 has
-//! them all.
+//! UDP sessions: which peer may have a session, and to which session a datagram belongs. Worker 0
+//! has all UDP sessions.
 //!
-//! An unknown peer is answered with a cookie, a keyed hash of its address and the time, and only if
-//! its datagram was at least as long as the answer. So the server keeps no state for it, and an
-//! attacker can't have the chat sent to another address. `/hello COOKIE` from that address proves
-//! that the peer receives what is sent there, and opens a session. From a peer that has a session
-//! it is a new proof.
+//! An unknown peer is answered with a cookie, which is a keyed hash of its address and the time,
+//! and only if its datagram was at least as long as the answer. So the server keeps no state for
+//! unknown peers, and an attacker can't make it send the chat to another address. `/hello COOKIE`
+//! from that address proves that the peer receives what is sent there, and opens a session. From a
+//! peer with a session it is a new proof.
 //!
 //! ```text
 //! first line of a datagram        unknown peer   session without a key   session with a key
 //! /hello COOKIE [key]             opens          a proof, then lines     a proof, then lines
 //! /hello, long enough             a cookie       a cookie                a cookie
-//! /key KEY, then LF or a space    a cookie       lines                   lines, without what is before them
+//! /key KEY, then LF or a space    a cookie       lines                   the lines after the key
 //! anything else                   a cookie       lines                   dropped and counted
 //! ```
 
@@ -32,27 +32,27 @@ use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-/// A cookie is good for this long at least, and twice that at most.
+/// A cookie is valid for at least this long, and at most for twice this.
 const COOKIE_PERIOD: u64 = 60 * Micros::SECOND;
-/// What a client puts behind `/hello` that wants a key.
+/// The word that a client adds to `/hello` if it wants a key.
 const WANTS_KEY: &str = "key";
 
-/// What the supervisor gives to the worker that keeps the UDP sessions.
+/// The configuration of the worker that has the UDP sessions.
 #[derive(Clone, Debug)]
 pub struct UdpConfig {
-    /// The key of cookies and session keys, made when the server starts.
+    /// The secret that cookies and session keys are made with. It is made when the server starts.
     pub cookie_key: [u8; 16],
-    /// The address on which it listens.
+    /// The address on which the socket listens.
     pub listener: Listener,
-    /// Cells that are for UDP sessions.
+    /// The cells for UDP sessions.
     pub cells: Range<usize>,
-    /// Who may come in.
+    /// Decides which peers may open a session.
     pub admission: Admission,
-    /// Counts the datagrams that are dropped.
+    /// Counts dropped datagrams.
     pub dropped: &'static Dropped,
 }
 
-/// The UDP sessions, as their worker knows them.
+/// The UDP sessions of a worker.
 #[derive(Debug)]
 pub struct UdpSessions {
     me: Slot,
@@ -66,34 +66,34 @@ pub struct UdpSessions {
 #[derive(Debug)]
 struct Known {
     session: SessionId,
-    /// What each datagram has to carry, if the client asked for a key.
+    /// The key that each datagram has to begin with, if the client asked for one.
     key: Option<Token>,
-    /// Input lines so far: a datagram has no offset of its own.
+    /// Input lines so far. They serve as the input's offset, which datagrams don't have.
     lines: u64,
-    /// Lines of those that are on their way to the log.
+    /// The lines of those that are not applied yet.
     unapplied: u64,
-    /// When a datagram last came, by the time since the machine started: the log's clock may make a
-    /// step.
-    heard: Micros,
+    /// When the last valid datagram arrived, in the time since the machine started: the log's clock
+    /// may jump.
+    last_datagram: Micros,
 }
 
-/// What is to be done about a datagram.
+/// What to do about a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
     Ignore,
-    /// It is sent this, and forgotten.
+    /// Send this answer to the peer, and keep no state.
     Answer(Vec<u8>),
-    /// These lines go to the log.
+    /// Append these records of a session; they are this many lines.
     Lines(SessionId, Batch, u64),
-    /// A session is opened, with what came with the greeting.
+    /// Append these records: they open a session, with the lines that followed the greeting.
     Open(SessionId, Batch),
 }
 
-/// What a datagram begins with.
+/// The beginning of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beginning {
-    /// `/hello COOKIE` with a good cookie. The next line begins at `rest`.
+    /// `/hello COOKIE` with a valid cookie. The next line begins at `rest`.
     Proof { rest: usize, wants_key: bool },
     /// Another `/hello`.
     Hello { wants_key: bool },
@@ -102,8 +102,8 @@ enum Beginning {
 }
 
 impl UdpSessions {
-    /// A desk with the sessions that are open, which a predecessor let in. In `taken` cells one
-    /// that is over still has something to be sent. `uptime` is the machine's time.
+    /// The open UDP sessions of a predecessor. `taken` says whether a cell is still in use by an
+    /// ended session with unsent output. `uptime` is the time since the machine started.
     pub fn take_over(
         me: Slot,
         mut config: UdpConfig,
@@ -118,7 +118,7 @@ impl UdpSessions {
             !taken(*cell) && open.iter().all(|(session, _)| session.id.cell() != *cell)
         };
         let free = config.cells.clone().filter(is_free).collect();
-        // How long each has been silent before is not known here; it is given the whole time again.
+        // It is unknown how long each client has been silent. Each gets the whole time again.
         let known = |&(session, path): &(&Session, UdpPath)| {
             (
                 path,
@@ -127,7 +127,7 @@ impl UdpSessions {
                     key: session.key(),
                     lines: session.input_end,
                     unapplied: 0,
-                    heard: uptime,
+                    last_datagram: uptime,
                 },
             )
         };
@@ -141,12 +141,13 @@ impl UdpSessions {
         }
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn count(&self) -> usize {
         self.paths.len()
     }
 
-    /// What to do about a datagram. `now` is the log's time, `uptime` the machine's.
+    /// Decides about a datagram. `now` is the log's time, `uptime` the time since the machine
+    /// started.
     pub fn receive(
         &mut self,
         path: UdpPath,
@@ -162,7 +163,7 @@ impl UdpSessions {
                     .unwrap_or_else(|refused| answer(bytes, short_rejection(refused)))
             }
             (Beginning::Proof { wants_key, .. }, Some(known)) => {
-                // A client that repeats its greeting has perhaps not got the answer, so its key
+                // A client that repeats its greeting may not have received the answer, so its key
                 // stays the same.
                 let key = wants_key.then(|| known.key.unwrap_or_else(|| self.new_key(path, now)));
                 self.lines(path, bytes, Some(key), chat, now, uptime)
@@ -190,30 +191,32 @@ impl UdpSessions {
         }
     }
 
-    /// The session that a path has, if any, and how far its input has come.
+    /// The session of a path and the offset of its input, for the quarantine; [`SessionId::NONE`]
+    /// if it has none.
     pub fn place_of(&self, path: UdpPath) -> (SessionId, u64) {
         self.known.get(&path).map_or((SessionId::NONE, 0), |known| (known.session, known.lines))
     }
 
-    /// So many of a session's lines have been applied.
+    /// Notes that this many lines of a session have been applied.
     pub fn applied(&mut self, session: SessionId, lines: u64) {
         if let Some(known) = self.paths.get(&session).and_then(|path| self.known.get_mut(path)) {
             known.unapplied -= lines;
         }
     }
 
-    /// Where a session's client is, and the line with a cookie that lets it prove its address.
+    /// A session's path, and the line with a cookie by which its client can prove its address.
     pub fn challenge(&self, session: SessionId, now: Micros) -> Option<(UdpPath, String)> {
         let path = *self.paths.get(&session)?;
         Some((path, self.cookie_line(path, now)))
     }
 
-    /// A session is over, and all that it was told is sent. False if it wasn't one over UDP.
+    /// Removes a session that is over and whose output is sent, and frees its cell. False if it
+    /// isn't a UDP session.
     pub fn close(&mut self, session: SessionId) -> bool {
         if !self.config.cells.contains(&session.cell()) {
             return false;
         }
-        // One that was over before this process began is not known here, and counts no more.
+        // A session that ended before this process began is not known here, and is not counted.
         if let Some(path) = self.paths.remove(&session) {
             self.known.remove(&path);
             self.config.admission.release(path.peer.ip());
@@ -222,10 +225,12 @@ impl UdpSessions {
         true
     }
 
-    /// Those of whom nothing was heard for too long, with the time they were heard.
+    /// The sessions whose clients have been silent for too long, each with the log's time at which
+    /// the client was last active.
     pub fn silent(&self, chat: &Chat, uptime: Micros) -> Vec<(SessionId, Micros)> {
-        let is_silent =
-            |known: &&Known| uptime.since(known.heard) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND;
+        let is_silent = |known: &&Known| {
+            uptime.since(known.last_datagram) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND
+        };
         let open =
             self.known.values().filter(is_silent).filter_map(|known| chat.session(known.session));
         let mut silent: Vec<_> = open.map(|session| (session.id, session.last_heard)).collect();
@@ -279,13 +284,13 @@ impl UdpSessions {
         let mut lines = 0;
         push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
         push_fact(&mut batch, session, Fact::Arrived);
-        self.known.insert(path, Known { session, key, lines, unapplied: 0, heard: uptime });
+        self.known.insert(path, Known { session, key, lines, unapplied: 0, last_datagram: uptime });
         self.paths.insert(session, path);
         Ok(Verdict::Open(session, batch))
     }
 
-    /// The lines of a datagram whose session is open. With a `proof` its client receives what is
-    /// sent to its address, and has that key from now on.
+    /// Handles the lines of a datagram of an open session. With a `proof`, its client has proved
+    /// its address and has the proof's key from now on.
     fn lines(
         &mut self,
         path: UdpPath,
@@ -296,8 +301,8 @@ impl UdpSessions {
         uptime: Micros,
     ) -> Verdict {
         let Some(known) = self.known.get_mut(&path) else { return Verdict::Ignore };
-        known.heard = uptime;
-        // Its greeting may still be on its way to the log.
+        known.last_datagram = uptime;
+        // Its first records may still wait to be applied.
         let is_opening = !chat.was_opened(known.session);
         let allowed = if is_opening { RATE_BURST_LINES } else { chat.budget(known.session, now) };
         let allowed = allowed.saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
@@ -320,8 +325,8 @@ impl UdpSessions {
         if batch.is_empty() { Verdict::Ignore } else { Verdict::Lines(known.session, batch, lines) }
     }
 
-    /// The answer has what the client is to send back: with the wish for a key, if there is room
-    /// for it.
+    /// Answers with the line that the client is to send back. The line repeats the request for a
+    /// key if there is room.
     fn ask_for_proof(
         &self,
         path: UdpPath,
@@ -345,12 +350,12 @@ impl UdpSessions {
         self.hash(path, 0, period)
     }
 
-    /// The key of a session that is opened at this time, or is given one later.
+    /// The key of a session that is opened, or gets a key, at this time.
     fn new_key(&self, path: UdpPath, now: Micros) -> Token {
         self.hash(path, 1 + self.serial, now.0)
     }
 
-    /// A keyed hash. `purpose` keeps those for different ends apart.
+    /// A keyed hash. `purpose` separates cookies and the keys of different sessions.
     fn hash(&self, path: UdpPath, purpose: u64, time: u64) -> Token {
         let mut hasher = SipHasher24::new_with_key(&self.config.cookie_key);
         let mut write_ip = |ip| match ip {
@@ -371,12 +376,12 @@ impl UdpSessions {
     }
 }
 
-/// A peer that hasn't proved its address is never sent more than it sent.
+/// Answers a peer that has not proved its address: never with more bytes than it sent.
 fn answer(datagram: &[u8], line: &str) -> Verdict {
     if line.len() <= datagram.len() { Verdict::Answer(line.into()) } else { Verdict::Ignore }
 }
 
-/// What is behind `/key KEY` and one space or line end, if a datagram begins with that.
+/// The rest of a datagram after `/key KEY` and one space or line end, if it begins with that.
 fn without_key(datagram: &[u8], key: Token) -> Option<&[u8]> {
     let lines = datagram.strip_prefix(b"/key ")?.strip_prefix(key.to_string().as_bytes())?;
     if lines.is_empty() {
@@ -385,8 +390,8 @@ fn without_key(datagram: &[u8], key: Token) -> Option<&[u8]> {
     [&b"\r\n"[..], b"\n", b" "].into_iter().find_map(|end| lines.strip_prefix(end))
 }
 
-/// Adds records of a datagram's lines, at most `max`, and counts them in `lines`. False if there
-/// were more.
+/// Adds records of at most `max` lines of a datagram, and counts them in `lines`. False if there
+/// were more lines.
 fn push_lines(
     session: SessionId,
     bytes: &[u8],
@@ -402,266 +407,4 @@ fn push_lines(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::worker::Bounds;
-    use crate::worker::fakes::{FakeSockets, path, udp_config};
-    use crate::worker::outgoing::Outgoing;
-    use forkchat_common::endpoint::LocalAddress;
-    use forkchat_common::event::Stamp;
-    use forkchat_common::ids::{RecordId, Sequence};
-    use proptest::prelude::*;
-
-    /// A desk with one session, opened from port 1, whose chat knows it; and its key.
-    fn desk_with_session(wants_key: bool) -> (UdpSessions, Chat, Option<Token>) {
-        let (mut desk, mut chat) = desk(None);
-        let asks = if wants_key {
-            "/hello key                     \n"
-        } else {
-            "/hello                     \n"
-        };
-        let Verdict::Answer(answer) = desk.receive(path(1), asks.as_bytes(), &chat, NOW, NOW)
-        else {
-            panic!("it is long enough")
-        };
-        assert_eq!(answer.ends_with(b" key\n"), wants_key);
-        let Verdict::Open(session, _) = desk.receive(path(1), &answer[2..], &chat, NOW, NOW) else {
-            panic!("its cookie is good")
-        };
-        let key = desk.known[&path(1)].key;
-        let transport = Transport::Udp { local: path(1).local, key };
-        let opened = Record {
-            session,
-            input_end: 0,
-            fact: Fact::opened(Slot::at(0), transport, path(1).peer),
-        };
-        let stamp = Stamp { id: RecordId::first_of(Sequence(1)), time: NOW };
-        let bounds = Bounds { sendq: 1, together: 1 };
-        let mut outgoing = Outgoing::new(Slot::at(0), bounds, FakeSockets::open());
-        chat.effects_of(stamp, &opened, &mut outgoing);
-        (desk, chat, key)
-    }
-
-    const NOW: Micros = Micros(COOKIE_PERIOD * 1_000);
-
-    #[test]
-    fn without_its_key_nobody_speaks_for_a_session_nor_keeps_it_alive() {
-        let (mut desk, chat, key) = desk_with_session(true);
-        let key = key.unwrap();
-        let later = NOW.plus(Micros::SECOND);
-        let mut send = |bytes: &str| desk.receive(path(1), bytes.as_bytes(), &chat, NOW, later);
-        for forged in [
-            "/quit\n",
-            "hi\n",
-            "/key aaaaaaaaaaaaa\n/quit\n",
-            &format!("/key {key}x\n"),
-            &format!("hi\n/key {key}\n"),
-            "/hello\n",
-        ] {
-            assert_eq!(send(forged), Verdict::Ignore, "{forged}");
-        }
-        for own in
-            [format!("/key {key}\nhi\n"), format!("/key {key} hi"), format!("/key {key}\r\nhi\r\n")]
-        {
-            assert!(matches!(send(&own), Verdict::Lines(_, _, 1)), "{own}");
-        }
-        assert_eq!(desk.known[&path(1)].heard, later);
-        assert_eq!(desk.config.dropped.datagram(), 7, "and 6 before");
-    }
-
-    #[test]
-    fn forged_datagrams_do_not_keep_a_session_with_a_key_alive() {
-        let (mut desk, chat, _) = desk_with_session(true);
-        let silence = NOW.plus((UDP_SILENCE_SECONDS_MAX + 1) * Micros::SECOND);
-        assert_eq!(desk.receive(path(1), b"/ping\n", &chat, NOW, silence), Verdict::Ignore);
-        assert_eq!(desk.silent(&chat, silence).len(), 1);
-    }
-
-    #[test]
-    fn a_greeting_that_is_repeated_keeps_the_key_and_one_without_the_wish_drops_it() {
-        let (mut desk, chat, key) = desk_with_session(true);
-        let cookie = desk.cookie(path(1), 1_000);
-        for (greeting, then) in
-            [(format!("/hello {cookie} key\n"), key), (format!("/hello {cookie}\n"), None)]
-        {
-            assert!(matches!(
-                desk.receive(path(1), greeting.as_bytes(), &chat, NOW, NOW),
-                Verdict::Lines(_, _, 1)
-            ));
-            assert_eq!(desk.known[&path(1)].key, then);
-        }
-        assert!(matches!(desk.receive(path(1), b"hi\n", &chat, NOW, NOW), Verdict::Lines(_, _, 1)));
-    }
-
-    #[test]
-    fn a_long_hello_of_an_open_session_is_answered_with_a_cookie_and_a_short_one_is_a_line() {
-        let (mut desk, chat, _) = desk_with_session(false);
-        let cookie_line = desk.cookie_line(path(1), NOW);
-        let long = desk.receive(path(1), b"/hello                  \n/rooms\n", &chat, NOW, NOW);
-        assert_eq!(
-            long,
-            Verdict::Answer(cookie_line.into_bytes()),
-            "and nothing else is answered, it would be more than three times as much"
-        );
-        assert!(matches!(
-            desk.receive(path(1), b"/hello again\n", &chat, NOW, NOW),
-            Verdict::Lines(_, _, 1)
-        ));
-        assert!(matches!(
-            desk.receive(path(1), b"/helloween and other long words\n", &chat, NOW, NOW),
-            Verdict::Lines(_, _, 1)
-        ));
-    }
-
-    #[test]
-    fn another_address_of_ours_is_another_session_with_another_cookie() {
-        let (mut desk, chat, _) = desk_with_session(false);
-        let local = LocalAddress { ip: Some([127, 0, 0, 2].into()), interface: 0 };
-        let other = UdpPath { local, ..path(1) };
-        assert_ne!(desk.cookie(other, 1_000), desk.cookie(path(1), 1_000));
-        assert!(matches!(
-            desk.receive(other, b"a line that is long enough\n", &chat, NOW, NOW),
-            Verdict::Answer(_)
-        ));
-        let greeting = format!("/hello {}\n", desk.cookie(other, 1_000));
-        assert!(matches!(
-            desk.receive(other, greeting.as_bytes(), &chat, NOW, NOW),
-            Verdict::Open(..)
-        ));
-    }
-
-    #[test]
-    fn another_link_is_another_peer() {
-        let (desk, ..) = desk_with_session(false);
-        let on = |scope| UdpPath {
-            peer: std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 1, 0, scope).into(),
-            ..path(1)
-        };
-        assert_ne!(desk.cookie(on(2), 1_000), desk.cookie(on(3), 1_000));
-    }
-
-    fn desk(per_address_max: Option<u32>) -> (UdpSessions, Chat) {
-        let chat = Chat::default();
-        (
-            UdpSessions::take_over(
-                Slot::at(0),
-                udp_config(10..20, per_address_max),
-                &chat,
-                |_| false,
-                Micros(0),
-            ),
-            chat,
-        )
-    }
-
-    fn hello(desk: &mut UdpSessions, chat: &Chat, port: u16, now: Micros) -> Verdict {
-        let Verdict::Answer(answer) = desk.receive(path(port), &[b'x'; 30], chat, now, now) else {
-            panic!("a long datagram is answered")
-        };
-        let cookie = String::from_utf8(answer).unwrap();
-        desk.receive(
-            path(port),
-            cookie.trim_start_matches("* ").trim_end().as_bytes(),
-            chat,
-            now,
-            now,
-        )
-    }
-
-    #[test]
-    fn a_cookie_opens_a_session_for_its_address_only_and_not_for_ever() {
-        let (mut desk, chat) = desk(None);
-        let start = Micros(COOKIE_PERIOD * 1_000);
-        assert!(
-            matches!(hello(&mut desk, &chat, 1, start), Verdict::Open(session, _) if session.cell() == 10)
-        );
-        let cookie = desk.cookie(path(2), 1_000);
-        let greeting = format!("/hello {cookie}\n/nick udp\n");
-        assert!(
-            matches!(
-                desk.receive(path(3), greeting.as_bytes(), &chat, start, start),
-                Verdict::Answer(_)
-            ),
-            "another address"
-        );
-        let late = start.plus(COOKIE_PERIOD * 2);
-        assert!(
-            matches!(
-                desk.receive(path(2), greeting.as_bytes(), &chat, late, late),
-                Verdict::Answer(_)
-            ),
-            "too late"
-        );
-        assert!(matches!(
-            desk.receive(path(2), greeting.as_bytes(), &chat, start.plus(COOKIE_PERIOD), start),
-            Verdict::Open(..)
-        ));
-    }
-
-    #[test]
-    fn sessions_are_bounded_in_all_and_per_address_and_given_back() {
-        let (mut desk, chat) = desk(Some(2));
-        let opened: Vec<_> = (0..2).map(|port| hello(&mut desk, &chat, port, Micros(0))).collect();
-        assert_eq!(
-            hello(&mut desk, &chat, 2, Micros(0)),
-            Verdict::Answer(short_rejection(Rejection::TooManyFromAddress).into())
-        );
-        let Verdict::Open(first, _) = opened[0] else { panic!("opened") };
-        desk.close(first);
-        assert!(
-            matches!(hello(&mut desk, &chat, 3, Micros(0)), Verdict::Open(session, _) if session.cell() == first.cell() && session != first)
-        );
-        let elsewhere = [10, 0, 0, 1].into();
-        assert_eq!(
-            [(); 2].map(|()| desk.config.admission.admit(elsewhere, Micros(0))),
-            [Ok(()), Err(Rejection::Full)]
-        );
-    }
-
-    #[test]
-    fn the_cell_of_one_who_is_over_is_given_again_only_when_what_it_was_told_is_sent() {
-        let chat = Chat::default();
-        let mut desk = UdpSessions::take_over(
-            Slot::at(0),
-            udp_config(10..12, None),
-            &chat,
-            |cell| cell == 10,
-            Micros(0),
-        );
-        assert!(
-            matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(session, _) if session.cell() == 11)
-        );
-        assert_eq!(
-            hello(&mut desk, &chat, 2, Micros(0)),
-            Verdict::Answer(short_rejection(Rejection::Full).into())
-        );
-        assert!(
-            desk.close(SessionId::new(1, 10)),
-            "it was over before the desk was made, so only its cell is known"
-        );
-        assert!(
-            matches!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Open(session, _) if session.cell() == 10)
-        );
-        assert_eq!(desk.count(), 2);
-    }
-
-    #[test]
-    fn what_comes_right_behind_the_greeting_counts() {
-        let (mut desk, chat) = desk(None);
-        assert!(matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(..)));
-        let behind = desk.receive(path(1), b"/nick udp\nhi\n", &chat, Micros(0), Micros(0));
-        assert!(matches!(behind, Verdict::Lines(_, _, 2)), "{behind:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn an_unknown_peer_is_never_answered_with_more_than_it_sent(bytes in prop::collection::vec(any::<u8>(), 0..60), greets: bool, wants_key: bool) {
-            let (mut desk, chat) = desk(None);
-            let bytes = if greets { [if wants_key { &b"/hello key "[..] } else { b"/hello " }, bytes.as_slice()].concat() } else { bytes };
-            match desk.receive(path(9), &bytes, &chat, Micros(5), Micros(5)) {
-                Verdict::Answer(answer) => prop_assert!(answer.len() <= bytes.len()),
-                verdict => prop_assert_eq!(verdict, Verdict::Ignore),
-            }
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The UDP socket, as the threads of its worker share it. Nothing here waits.
+//! The UDP socket, which the threads of its worker share. No call here blocks.
 
 use super::input::PEEK_BYTES_MAX;
 use super::sockets::Written;
@@ -12,23 +12,23 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// A datagram is never longer. Source: udp(7).
+/// The longest possible datagram. Source: udp(7).
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// The receiving side.
 #[derive(Clone, Debug)]
 pub struct UdpReceiver(Arc<OwnedFd>);
 
-/// The sending side, and those whom it keeps waiting.
+/// The sending side, and the sessions that wait for it.
 #[derive(Debug)]
 pub struct UdpSender {
     socket: Arc<OwnedFd>,
-    /// What epoll says when the socket takes more.
+    /// The epoll token of the event that the socket accepts more output.
     token: u64,
     blocked: Vec<SessionId>,
 }
 
-/// The two sides of a socket. `epoll` tells the sending one with `token` when it takes more.
+/// The two sides of a socket. `epoll` reports with `token` that it accepts output again.
 pub fn sides(socket: OwnedFd, epoll: &Epoll, token: u64) -> nix::Result<(UdpReceiver, UdpSender)> {
     let socket = Arc::new(socket);
     epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLONESHOT, token))?;
@@ -36,9 +36,8 @@ pub fn sides(socket: OwnedFd, epoll: &Epoll, token: u64) -> nix::Result<(UdpRece
 }
 
 impl UdpReceiver {
-    /// The next datagram and both its ends, without what is beyond the bounds; `None` if there is
-    /// none now. `buffer` has
-    /// [`DATAGRAM_BYTES_MAX`] bytes.
+    /// The next datagram and both its addresses, without lines beyond the bounds; `None` if there
+    /// is none now. `buffer` must have [`DATAGRAM_BYTES_MAX`] bytes.
     pub fn receive(&self, buffer: &mut [u8]) -> Option<(UdpPath, Vec<u8>)> {
         loop {
             match receive_datagram(self.0.as_fd(), buffer) {
@@ -75,11 +74,11 @@ impl UdpSender {
                 self.blocked.push(session);
                 let mut event =
                     EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, self.token);
-                // It is registered from the start.
+                // Can't fail: the socket is registered from the start.
                 let _ = epoll.modify(self.socket.as_fd(), &mut event);
                 Written::Blocked
             }
-            // Sent, or lost on the way: nothing is retransmitted.
+            // Sent, or lost on the way: the server retransmits nothing.
             _ => Written::Bytes(datagram.taken),
         }
     }
@@ -89,14 +88,14 @@ impl UdpSender {
         send_datagram(self.socket.as_fd(), bytes, path.peer, path.local.ip, path.local.interface)
     }
 
-    /// The sessions that were kept waiting: the socket takes more.
+    /// The sessions whose write was blocked since the last call.
     pub fn take_blocked(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.blocked)
     }
 }
 
-/// Of a datagram with more than is recorded at a time, the lines that are whole within that; the
-/// rest is lost, as datagrams may be.
+/// The part of a datagram that is recorded: if it exceeds [`PEEK_BYTES_MAX`], its whole lines
+/// within that. The rest is lost, as datagrams may be.
 fn within_bounds(datagram: &[u8]) -> &[u8] {
     let within = &datagram[..datagram.len().min(PEEK_BYTES_MAX)];
     let is_cut = within.len() < datagram.len();
@@ -104,7 +103,7 @@ fn within_bounds(datagram: &[u8]) -> &[u8] {
     end.map_or(within, |end| &within[..=end])
 }
 
-/// The end of a path that is ours, from what was reported of a datagram.
+/// This server's address of a path, from what the kernel reported with a datagram.
 fn local_address(reported: Option<(IpAddr, u32)>) -> LocalAddress {
     let Some((ip, interface)) = reported else { return LocalAddress::default() };
     let is_link_local = match ip {

@@ -1,5 +1,5 @@
-//! Which processes are to be woken for what this worker has recorded. For what other processes have
-//! recorded these wake the others themselves; if one dies before it has, the supervisor wakes all.
+//! Which processes are to be woken for the records of this worker. Each process wakes the others
+//! for its own records. If it dies before it does, the supervisor wakes all processes.
 
 use crate::segment::Doorbells;
 use forkchat_common::ids::Slot;
@@ -8,32 +8,32 @@ use forkchat_common::ids::Slot;
 #[derive(Debug)]
 pub(super) struct Wakes {
     me: Slot,
-    /// Whether this worker has recorded what is being applied.
+    /// Whether this worker appended the record that is being applied.
     is_own: bool,
-    /// By slot: whether a session that its worker serves receives something.
+    /// By slot: whether a session of that worker receives something.
     workers: Vec<bool>,
-    /// A request waits for the journal.
+    /// Whether a request waits for the journal.
     journal: bool,
 }
 
 impl Wakes {
-    /// None yet, by the worker in slot `me`.
+    /// No process yet, for the worker in slot `me`.
     pub fn new(me: Slot) -> Wakes {
         Wakes { me, is_own: false, workers: Vec::new(), journal: false }
     }
 
-    /// A record is applied that the worker in the `author`'s slot has appended; `None` if it belongs
-    /// to no session.
+    /// Begins a record of the worker in the `author`'s slot. `None` if the record belongs to no
+    /// session: then every worker wakes the others.
     pub fn begin(&mut self, author: Option<Slot>) {
         self.is_own = author.is_none_or(|author| author == self.me);
     }
 
-    /// Whether this worker has recorded what is being applied.
+    /// Whether this worker appended the record that is being applied.
     pub fn is_own(&self) -> bool {
         self.is_own
     }
 
-    /// A session that the worker in `slot` serves receives something.
+    /// Notes that a session of the worker in `slot` receives something.
     pub fn note(&mut self, slot: Slot) {
         if self.is_own {
             if self.workers.len() <= slot.index() {
@@ -43,12 +43,12 @@ impl Wakes {
         }
     }
 
-    /// A request waits for the journal.
+    /// Notes that a request waits for the journal.
     pub fn note_request(&mut self) {
         self.journal |= self.is_own;
     }
 
-    /// Wakes them.
+    /// Wakes the noted processes.
     pub fn ring(&mut self, doorbells: &Doorbells, journal: Slot) {
         for (slot, is_noted) in (0..).map(Slot::at).zip(&mut self.workers) {
             if std::mem::take(is_noted) {

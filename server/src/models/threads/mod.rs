@@ -5,7 +5,7 @@
 //!   worker 0                      ┌───────────────────── event log ◄───────┐
 //!                           apply │                                 append │
 //!                          ┌──────▼──────┐   one at a time (lock)  ┌───────┴────────┐
-//!       supervisor ──────► │ main thread │ ◄── "lines are in" ──── │ receive thread │ ◄── client: waits, peeks,
+//!       supervisor ──────► │ main thread │ ◄── "appended" ──────── │ receive thread │ ◄── client: waits, peeks,
 //!                          │ applies,    │ ─── "read on" ────────► │ of a client    │     appends, consumes
 //!                          │ renders     │                         └────────────────┘
 //!                          └──────┬──────┘                         ┌────────────────┐
@@ -16,16 +16,17 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `peer` | a connection, as its three threads share it |
+//! | `peer` | a connection, shared by its three threads |
 //! | `receive` | the receive threads |
 //! | `send` | the send threads |
-//! | `network` | the main thread's side of them; the pool that they come from |
+//! | `network` | the main thread's side of the connections; the thread pool |
 //!
-//! Each thread reads like a program for one client, which is why servers were written this way for
-//! decades. The price: two stacks for each connection, and a thread to wake for each line that a
-//! client sends and for each client that receives it. The threads come from a thread pool and go
-//! back to it when the connection is over. There they wait, as `idle`, for the next one. The pool
-//! has at most as many as there were connections at a time, and does not shrink.
+//! Each thread reads like a program for a single client, which is why servers were written this way
+//! for decades. The price: two stacks for each connection, and a thread to wake for each line that
+//! a client sends and for each client that receives it. The threads come from a thread pool and
+//! return to it when the connection is over. There they wait, named `idle`, for the next
+//! connection. The pool grows to the largest number of threads that were needed at one time, and
+//! does not shrink.
 
 mod network;
 mod peer;
@@ -39,7 +40,7 @@ use crate::sys::threads::start_threads;
 use crate::worker::connection::Connection;
 use crate::worker::input::{Input, Lines};
 use crate::worker::serving::Serving;
-use crate::worker::supervisor_channel::{Heard, SupervisorChannel};
+use crate::worker::supervisor_channel::{FromSupervisor, SupervisorChannel};
 use crate::worker::takeover;
 use crate::worker::wait::{milliseconds, unless_interrupted};
 use crate::worker::{Inherited, JoinError, ServingConfig, Start, udp_socket};
@@ -52,23 +53,24 @@ use peer::{Notice, Worker};
 use receive::Datagram;
 use std::sync::Arc;
 
-/// The row.
+/// The row of this model.
 pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024 },
     run,
 };
 
-/// Messages, and datagrams, that are taken in one turn.
+/// The most messages, and the most datagrams, that are taken in one turn.
 const BATCH: usize = 64;
-/// Datagrams that may wait for the main thread; with more under way they are lost, as datagrams
-/// are.
+/// The most datagrams that may wait for the main thread. Further datagrams are lost, as datagrams
+/// may be.
 const DATAGRAMS: usize = 1_024;
 const BELL: u64 = u64::MAX;
 const CHANNEL: u64 = u64::MAX - 1;
 const UDP: u64 = u64::MAX - 2;
 
-/// Runs a worker in slot `me` until the process is killed. Returns its exit code if it can't.
+/// Runs a worker in slot `me` until the process is killed, its supervisor is gone, or it fails.
+/// Returns the exit code.
 fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: Start) -> i32 {
     match MainThread::start(segment, me, config, start) {
         Ok(Ok(mut main)) => match main.run() {
@@ -81,12 +83,12 @@ fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: Start)
     1
 }
 
-/// What the main thread works with.
+/// The main thread's state.
 struct MainThread {
     segment: &'static Segment,
     me: Slot,
     supervisor: SupervisorChannel,
-    /// The bell, the supervisor, and the UDP socket when it takes more.
+    /// Waits for the doorbell, the supervisor, and the UDP socket when it was full.
     epoll: Arc<Epoll>,
     serving: Serving<Network>,
     notices: Receiver<Notice>,
@@ -112,7 +114,7 @@ impl MainThread {
         let (udp_receiver, udp_sender) =
             start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
         let (notify, notices) = crossbeam_channel::unbounded();
-        let (hand_on, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
+        let (datagram_sender, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
         let mut network = Network::new(
             Worker::new(segment, me, notify),
             epoll.clone(),
@@ -122,7 +124,7 @@ impl MainThread {
         if let Some(udp) = udp_receiver {
             network.run(move || {
                 set_name(&format!("receive udp {}", me.worker_number()));
-                receive::receive_datagrams(segment, me, &udp, &hand_on);
+                receive::receive_datagrams(segment, me, &udp, &datagram_sender);
             });
         }
         network.expect(start.inherited.len());
@@ -140,16 +142,17 @@ impl MainThread {
     /// Runs until the supervisor is gone.
     fn run(&mut self) -> nix::Result<()> {
         let mut events = [EpollEvent::empty(); 4];
-        let mut is_called = true;
+        let mut has_message = true;
         loop {
             self.segment.heartbeats.begin_turn(self.me, Thread::Send);
             self.segment.heartbeats.answer(self.me, Thread::Send);
-            // Of the threads that receive each serves one client, and waits for that one.
+            // The watchdog need not wait for a receive thread: each serves one client, and may
+            // block for that client.
             self.segment.heartbeats.answer(self.me, Thread::Receive);
-            if is_called && !self.listen_to_supervisor() {
+            if has_message && !self.receive_from_supervisor() {
                 return Ok(());
             }
-            self.hear_threads();
+            self.receive_notices();
             self.serving.turn();
             let network = &mut self.serving.sockets();
             network.rejecting.close_finished();
@@ -157,11 +160,11 @@ impl MainThread {
             if network.take_drained() {
                 self.supervisor.drained();
             }
-            self.supervisor.tell(network.has_connections());
+            self.supervisor.flush_reports(network.has_connections());
             self.segment.heartbeats.end_turn(self.me, Thread::Send);
             let count = self.wait(&mut events)?;
             let is_ready = |token| events[..count].iter().any(|event| event.data() == token);
-            is_called = is_ready(CHANNEL);
+            has_message = is_ready(CHANNEL);
             if is_ready(BELL) {
                 self.segment.doorbells.get(self.me).drain();
             }
@@ -171,10 +174,10 @@ impl MainThread {
     }
 
     /// False if the supervisor is gone.
-    fn listen_to_supervisor(&mut self) -> bool {
+    fn receive_from_supervisor(&mut self) -> bool {
         for _ in 0..BATCH {
-            match self.supervisor.hear() {
-                Heard::Serve(session, origin, socket) => {
+            match self.supervisor.receive() {
+                FromSupervisor::Serve(session, origin, socket) => {
                     let protocol = origin.listener.protocol;
                     let connection = Connection::new(session, protocol, socket);
                     self.serving.accept(Input::Opened {
@@ -184,17 +187,17 @@ impl MainThread {
                         lines: Lines::default(),
                     });
                 }
-                Heard::Reject(socket, reason) => {
+                FromSupervisor::Reject(socket, reason) => {
                     self.serving.sockets().rejecting.reject(socket, &reason)
                 }
-                Heard::Nothing => break,
-                Heard::Gone => return false,
+                FromSupervisor::Empty => break,
+                FromSupervisor::Closed => return false,
             }
         }
         true
     }
 
-    fn hear_threads(&mut self) {
+    fn receive_notices(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
                 Notice::Committed { session, end } => {
@@ -216,12 +219,12 @@ impl MainThread {
 
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
         let bell = self.segment.doorbells.get(self.me);
-        let asleep = self.serving.fall_asleep(bell, |serving| {
+        let asleep = self.serving.before_wait(bell, |serving| {
             !self.notices.is_empty() || serving.takes_input() && !self.datagrams.is_empty()
         });
-        let again = self.serving.sockets().again().min(self.supervisor.again());
-        let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(again))));
-        self.serving.wake_up(bell, asleep);
+        let retry_in = self.serving.sockets().retry_in().min(self.supervisor.retry_in());
+        let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(retry_in))));
+        self.serving.after_wait(bell, asleep);
         count
     }
 }

@@ -1,7 +1,7 @@
-//! The main thread's side of the connections, and the thread pool that their threads come from.
+//! The main thread's side of the connections, and the thread pool of their threads.
 //!
-//! A connection gets its two threads when something is to be read from it or written to it for the
-//! first time. If the system can't give both, they wait until it can.
+//! A connection gets its two threads before its first input or output. If the system can't give
+//! both, the connection waits until it can.
 
 use super::peer::{Notice, Peer, Worker};
 use super::receive::{Permit, ReceiveLock, receive};
@@ -26,25 +26,24 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 use threadpool::ThreadPool;
 
-/// A thread's stack: enough for what these threads do, and little, since there are two for each
-/// connection. Only what is used of it takes memory.
+/// A thread's stack: enough for these threads, and small, since there are two for each connection.
+/// Only its used pages take memory.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
-/// What a thread is called that waits in the thread pool.
+/// The name of a thread that waits in the thread pool.
 const IDLE: &str = "idle";
-/// Threads that a connection has.
+/// The number of threads of a connection.
 const THREADS_EACH: usize = 2;
-/// The pool grows by so many threads at least: to ask the system for many at once takes hardly
-/// longer than for one.
+/// The pool grows by at least this many threads: checking that the system has room for many takes
+/// hardly longer than for one.
 const GROW_MIN: usize = 16;
-/// What a send thread may have before it: each is what one turn of the main thread rendered for its
-/// client.
+/// The most chunks that may wait for a send thread. Each is the output that one turn of the main
+/// thread rendered for the client.
 const CHUNKS: usize = 4;
-/// A send thread whose client reads may take so long to have its turn, on a machine that has much
-/// to do.
+/// How long the main thread waits for a send thread to get its turn on a busy machine.
 const HURRY: Duration = Duration::from_millis(500);
-/// One looks this often whether it had.
+/// How often it checks during that wait.
 const HURRY_AGAIN: Duration = Duration::from_micros(100);
-/// When the system gives no thread, it is asked again after this.
+/// If the system gives no threads, the worker tries again after this.
 const THREADS_AGAIN: Duration = Duration::from_millis(50);
 
 /// The connections of a worker.
@@ -55,13 +54,13 @@ pub(super) struct Network {
     routes: Routes<Stream>,
     epoll: Arc<Epoll>,
     udp: Option<UdpSender>,
-    /// Those for which there were no threads.
+    /// Sessions that wait for threads.
     starved: Vec<SessionId>,
-    /// Those whose connection has ended, and of whom the supervisor is to be told.
+    /// Sessions whose connections have ended, and that the supervisor has to be notified of.
     ended: Vec<SessionId>,
     /// Connections that are not ended yet.
     open: usize,
-    /// Connections that are rejected.
+    /// The rejected connections.
     pub rejecting: Rejecting,
     is_drained: bool,
     /// The system gave no threads, and is not asked again before this.
@@ -70,9 +69,9 @@ pub(super) struct Network {
 
 struct Stream {
     peer: Arc<Peer>,
-    /// Output bytes that its send thread was given.
-    given: u64,
-    /// To its threads, when it has them.
+    /// Output bytes that were passed to its send thread.
+    passed: u64,
+    /// The channels to its threads, when it has some.
     threads: Option<Threads>,
 }
 
@@ -82,8 +81,8 @@ struct Threads {
 }
 
 impl Network {
-    /// No connections yet. `epoll` is the main thread's; of the connections that are rejected at
-    /// most `rejected_max` may be open at a time.
+    /// A network without connections. `epoll` is the main thread's. At most `rejected_max` rejected
+    /// connections may be open at a time.
     pub fn new(
         worker: Worker,
         epoll: Arc<Epoll>,
@@ -107,13 +106,12 @@ impl Network {
         }
     }
 
-    /// So many connections are about to be added: the pool grows once for all of them, if it can.
+    /// Prepares for this many further connections: the pool grows once for all of them, if it can.
     pub fn expect(&mut self, connections: usize) {
         self.has_threads(THREADS_EACH * connections);
     }
 
-    /// Has a thread of the pool do something that may take as long as it likes. False if the system
-    /// gives no thread.
+    /// Runs a job in a thread of the pool. The job may block. False if the system gives no thread.
     pub fn run(&mut self, job: impl FnOnce() + Send + 'static) -> bool {
         let is_possible = self.has_threads(1);
         if is_possible {
@@ -122,12 +120,12 @@ impl Network {
         is_possible
     }
 
-    /// Those whose connection has ended since the last call.
+    /// Takes the sessions whose connections have ended since the last call.
     pub fn take_ended(&mut self) -> impl Iterator<Item = SessionId> + use<> {
         std::mem::take(&mut self.ended).into_iter()
     }
 
-    /// Whether nothing is left to write since the last call.
+    /// Whether [`Sockets::drained`] was called since the last call of this.
     pub fn take_drained(&mut self) -> bool {
         std::mem::take(&mut self.is_drained)
     }
@@ -137,7 +135,8 @@ impl Network {
         self.open > 0 || !self.rejecting.is_empty()
     }
 
-    /// Those whose output may be tried again: for want of threads, or if `udp_takes_more`.
+    /// Takes the sessions whose output may be tried again: those that waited for threads and, if
+    /// `udp_takes_more`, those that the UDP socket blocked.
     pub fn take_blocked(&mut self, udp_takes_more: bool) -> Vec<SessionId> {
         let mut blocked = Vec::new();
         if self.may_ask_for_threads() {
@@ -149,25 +148,25 @@ impl Network {
         blocked
     }
 
-    /// In what time at the latest to try again what failed for want of threads, and to look after
-    /// the connections that are rejected.
-    pub fn again(&self) -> Duration {
+    /// How long until the next attempt to start threads or to close rejected connections, at most.
+    pub fn retry_in(&self) -> Duration {
         let retry_at = self.retry_threads_at.filter(|_| !self.starved.is_empty());
         let threads =
             retry_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         threads.min(self.rejecting.next_look())
     }
 
-    /// A session's threads have ended its connection.
+    /// Notes that a session's threads have ended its connection.
     pub fn ended(&mut self, session: SessionId) {
         self.open -= 1;
         self.ended.push(session);
     }
 
-    /// Makes sure that so many jobs more find a thread of the pool at once.
+    /// Makes sure that the pool has free threads for `more` jobs. False if the system gives no
+    /// threads.
     fn has_threads(&mut self, more: usize) -> bool {
-        // The queued ones first: a thread that takes a job counts it as active before it no longer
-        // counts it as queued, so none is left out.
+        // Reads the queued count first: a thread that takes a job adds it to the active count
+        // before it removes it from the queued count, so no job is missed.
         let queued = self.pool.queued_count();
         // The pool counts with sequentially consistent additions, but reads its counters relaxed.
         fence(Ordering::Acquire);
@@ -192,7 +191,7 @@ impl Network {
     }
 
     fn grow_by(&mut self, threads: usize) -> bool {
-        // The pool would panic if the system gave it none.
+        // The pool panics if the system gives it no thread.
         let is_possible = can_start_threads(threads, STACK_BYTES);
         if is_possible {
             self.pool.set_num_threads(self.pool.max_count() + threads);
@@ -200,7 +199,7 @@ impl Network {
         is_possible
     }
 
-    /// Ends the connection of a session to which nothing was written here.
+    /// Ends the connection of a session that has no threads, since nothing was written to it here.
     fn finish_without_threads(&mut self, peer: Arc<Peer>, ending: Ending) {
         let worker = self.worker.clone();
         let session = peer.session();
@@ -214,7 +213,8 @@ impl Network {
         }
     }
 
-    /// Gives a session's connection its threads, if it hasn't them. False if the system gives none.
+    /// Starts the threads of a session's connection, if it has none. False if the system gives
+    /// none.
     fn start_threads(&mut self, session: SessionId) -> bool {
         match self.routes.stream(session) {
             None => return false,
@@ -247,17 +247,17 @@ impl Network {
 }
 
 impl Stream {
-    /// Gives its send thread something to write, if that hasn't too much before it.
-    fn give(&mut self, bytes: &[u8]) -> Written {
+    /// Passes bytes to the send thread, unless its queue is full.
+    fn pass(&mut self, bytes: &[u8]) -> Written {
         let Some(threads) = &self.threads else { return Written::Blocked };
-        let mut given = threads.chunks.try_send(Chunk::Bytes(bytes.to_vec()));
-        if let Err(TrySendError::Full(chunk)) = given {
+        let mut passed = threads.chunks.try_send(Chunk::Bytes(bytes.to_vec()));
+        if let Err(TrySendError::Full(chunk)) = passed {
             self.peer.await_output();
-            given = threads.chunks.try_send(chunk);
+            passed = threads.chunks.try_send(chunk);
         }
-        match given {
+        match passed {
             Ok(()) => {
-                self.given += bytes.len() as u64;
+                self.passed += bytes.len() as u64;
                 Written::Bytes(bytes.len())
             }
             Err(TrySendError::Full(_)) => Written::Blocked,
@@ -266,7 +266,7 @@ impl Stream {
     }
 
     fn in_flight(&self) -> usize {
-        (self.given - self.peer.out()) as usize
+        (self.passed - self.peer.out()) as usize
     }
 }
 
@@ -275,7 +275,7 @@ impl Sockets for Network {
 
     fn add(&mut self, session: SessionId, connection: Connection) {
         let peer = Arc::new(Peer::new(connection));
-        self.routes.insert(session, Route::Stream(Stream { peer, given: 0, threads: None }));
+        self.routes.insert(session, Route::Stream(Stream { peer, passed: 0, threads: None }));
         self.open += 1;
     }
 
@@ -294,7 +294,7 @@ impl Sockets for Network {
         match self.routes.stream(session) {
             None => Written::Gone,
             Some(stream) if stream.peer.is_gone.load(Ordering::Relaxed) => Written::Gone,
-            Some(stream) if has_threads => stream.give(bytes),
+            Some(stream) if has_threads => stream.pass(bytes),
             Some(_) => {
                 self.starved.push(session);
                 Written::Blocked
@@ -312,18 +312,18 @@ impl Sockets for Network {
 
     fn hurry(&mut self, session: SessionId) -> bool {
         let Some(stream) = self.routes.stream(session) else { return false };
-        let out = stream.peer.out();
+        let in_kernel = stream.peer.out();
         let deadline = Instant::now() + HURRY;
         while stream.in_flight() > 0
             && !stream.peer.is_stuck.load(Ordering::Relaxed)
             && Instant::now() < deadline
         {
-            if stream.peer.out() != out {
+            if stream.peer.out() != in_kernel {
                 return true;
             }
             std::thread::sleep(HURRY_AGAIN);
         }
-        stream.peer.out() != out
+        stream.peer.out() != in_kernel
     }
 
     fn unread(&mut self, session: SessionId) -> usize {
@@ -340,7 +340,8 @@ impl Sockets for Network {
         let is_possible = self.start_threads(session);
         match self.routes.stream(session) {
             Some(Stream { threads: Some(threads), .. }) => {
-                // One at a time is under way; a receive thread that has ended needs none.
+                // There is at most one permit at a time. A receive thread that has ended needs
+                // none.
                 let _ = threads.permits.try_send(Permit { lines_max: lines_per_peek(lines_max) });
                 true
             }
@@ -355,17 +356,17 @@ impl Sockets for Network {
         };
         peer.end();
         if ending == Ending::Drop {
-            // It doesn't read: what the kernel still holds for it is let go when the last
-            // descriptor is closed. Whoever waits for it is woken.
+            // The client doesn't read. The kernel discards its unsent output when the last
+            // descriptor is closed. The shutdown wakes the threads that wait for the socket.
             peer.connection.reset_when_closed();
             peer.shut(Shutdown::Both);
         }
         match threads {
-            // Its queue is empty, since everything is out.
+            // Its queue is empty, since all output is in the kernel.
             Some(threads) if ending == Ending::Finish => {
                 drop(threads.chunks.try_send(Chunk::Finish))
             }
-            // Without more to do its send thread ends the connection.
+            // The send thread ends the connection when the other end of its queue is dropped.
             Some(_) => {}
             None => self.finish_without_threads(peer, ending),
         }
@@ -388,7 +389,7 @@ impl Sockets for Network {
 
     fn answer_unknown_peer(&mut self, path: UdpPath, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
-            // Lost if it can't be sent now: the client sends its datagram again.
+            // Lost if the socket is full: the client sends its datagram again.
             let _ = udp.send(path, bytes);
         }
     }

@@ -1,5 +1,5 @@
-//! A connection, as its three threads share it: the main thread of its worker, its receive thread,
-//! its send thread.
+//! A connection, which three threads share: the main thread of its worker, its receive thread, its
+//! send thread.
 
 use crate::segment::Segment;
 use crate::worker::connection::Connection;
@@ -9,39 +9,39 @@ use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A connection. Closed when the last of the three lets go of it.
+/// A connection. It is closed when the last of the three threads drops it.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// Its socket. The input is the receive thread's from the time that it may read until it has
-    /// said that lines are in the log, else the main thread's.
+    /// The socket. The receive thread may use its input from a permit to its report that lines are
+    /// in the log; the main thread may use it otherwise.
     pub connection: Connection,
-    /// Output bytes that the send thread was given and has done with: they are in the kernel, or
-    /// nobody will ever read them.
+    /// Output bytes that the send thread has finished: they are in the kernel, or the peer is gone.
     out: AtomicU64,
-    /// The main thread wants to know when the send thread has done something.
+    /// The main thread wants a notice when the send thread has finished bytes.
     is_awaited: AtomicBool,
-    /// The kernel takes no more for now: the client doesn't read.
+    /// The kernel's buffer is full: the client doesn't read.
     pub is_stuck: AtomicBool,
-    /// Nothing that is written comes anywhere any more.
+    /// The peer is gone: further output is dropped.
     pub is_gone: AtomicBool,
-    /// The session is over: what still comes in is nobody's.
+    /// The session is over: further input is dropped.
     is_over: AtomicBool,
 }
 
-/// What a connection's threads tell the main thread. A connection has at most three under way.
+/// A notice from a connection's thread to the main thread. A connection has at most three in the
+/// queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// Lines of this session are in the log, up to there.
+    /// Lines of this session are in the log, up to `end`.
     Committed { session: SessionId, end: Sequence },
-    /// Output of this session is out, which somebody waited for.
+    /// Output of this session is finished, and the main thread has waited for it.
     Out(SessionId),
     /// This session's connection is ended.
     Over(SessionId),
-    /// The peer of this session, which may not be read now, has reset the connection.
+    /// The peer of this session has reset the connection while its input may not be read.
     Broken(SessionId),
 }
 
-/// What the threads of a worker have in common.
+/// The data that the threads of a worker share.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
     pub segment: &'static Segment,
@@ -54,9 +54,9 @@ impl Worker {
         Worker { segment, me, notices }
     }
 
-    /// Tells the main thread something.
+    /// Sends a notice to the main thread, and wakes it.
     pub fn notify(&self, notice: Notice) {
-        // It ends only with the process.
+        // The main thread ends only with the process.
         let _ = self.notices.send(notice);
         self.segment.doorbells.ring(self.me);
     }
@@ -78,27 +78,28 @@ impl Peer {
         self.connection.session
     }
 
-    /// How many of the bytes that the send thread was given it has done with.
+    /// The number of bytes that the send thread has finished.
     pub fn out(&self) -> u64 {
         self.out.load(Ordering::SeqCst)
     }
 
-    /// The main thread wants to know when the send thread has done something. What it has done
-    /// before is seen when one looks again after this.
+    /// Requests a notice when the send thread finishes bytes. The caller must look once more after
+    /// this call, to see the bytes that were finished before.
     pub fn await_output(&self) {
-        // SYNC output: with `count_out`. Either the main thread sees what is out, or the send
-        // thread sees that it waits.
+        // SYNC output: with `count_out`. Either the main thread sees the finished bytes, or the
+        // send thread sees that the main thread waits.
         self.is_awaited.store(true, Ordering::SeqCst);
     }
 
-    /// The send thread has done with so many bytes. Whether somebody waits for that.
+    /// Notes that the send thread has finished this many bytes. Returns whether the main thread
+    /// waits for a notice.
     pub fn count_out(&self, bytes: usize) -> bool {
         self.out.fetch_add(bytes as u64, Ordering::SeqCst);
         // SYNC output.
         self.is_awaited.swap(false, Ordering::SeqCst)
     }
 
-    /// The session is over.
+    /// Notes that the session is over.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Release);
     }
@@ -108,9 +109,9 @@ impl Peer {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Ends one side of the connection, or both: whoever waits for that side doesn't any more.
+    /// Shuts down one side of the connection, or both. Threads that wait for that side wake up.
     pub fn shut(&self, how: Shutdown) {
-        // Fails if it is ended already.
+        // Fails if it is closed already.
         let _ = shutdown(self.fd(), how);
     }
 

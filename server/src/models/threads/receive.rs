@@ -1,5 +1,5 @@
-//! The receive threads, one for each connection: it waits for input, peeks, appends, consumes, and
-//! then waits until it may read on.
+//! The receive threads, one for each connection. A receive thread waits for input, peeks, appends,
+//! consumes, and then waits until it may read on.
 
 use super::peer::{Notice, Peer, Worker};
 use crate::proposer::Proposer;
@@ -15,19 +15,18 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// When nothing new has come although something was said to have come, or the system can't wait,
-/// one doesn't look again at once.
+/// How long a receive thread pauses after an event without new input, or a failed wait.
 const QUIET: Duration = Duration::from_millis(50);
-/// Without room in the log, or without its lock, one tries again after this.
+/// Without room in the log or its lock, it tries again after this.
 const APPEND_AGAIN: Duration = Duration::from_millis(1);
-/// While its session may not be read, a receive thread looks so often whether the peer is gone.
+/// While it may not read, it checks this often whether the peer has reset the connection.
 const LOOK_AT_PEER: Duration = Duration::from_secs(1);
-/// Datagrams that are taken before the main thread is rung.
+/// The most datagrams that are taken before the main thread is woken.
 const BATCH: usize = 64;
 
-/// What only one receive thread of a worker uses at a time. For the watchdog and the quarantine this
-/// thread is the worker's receive thread. Without this lock they would only wait for each other at the
-/// log's.
+/// Data that only one receive thread of a worker uses at a time. For the watchdog and the
+/// quarantine, the thread with this lock is the worker's receive thread. Without this lock, the
+/// threads would only wait for the log's lock instead.
 #[derive(Debug)]
 pub(super) struct ReceiveLock(Mutex<Receiving>);
 
@@ -37,13 +36,13 @@ struct Receiving {
     proposer: Proposer<()>,
 }
 
-/// The session's next lines may be read, so many at a time.
+/// The permission to read the session's next lines, at most this many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Permit {
     pub lines_max: u32,
 }
 
-/// A datagram, where it comes from, and to which of our addresses.
+/// A datagram and both its addresses.
 #[derive(Debug)]
 pub(super) struct Datagram {
     pub path: UdpPath,
@@ -57,7 +56,7 @@ impl ReceiveLock {
     }
 }
 
-/// A connection's receive thread. Ends with its input, or when the session is over.
+/// Runs a connection's receive thread until its input ends or the session is over.
 pub(super) fn receive(
     worker: &Worker,
     lock: &ReceiveLock,
@@ -71,7 +70,7 @@ pub(super) fn receive(
     }
 }
 
-/// Waits until the session's next lines may be read; meanwhile it looks now and then whether the
+/// Waits until the session's next lines may be read. Meanwhile, it checks now and then whether the
 /// peer has reset the connection. `None` if the session is over.
 fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Option<Permit> {
     loop {
@@ -87,8 +86,8 @@ fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Opti
     }
 }
 
-/// Waits for the next lines, and puts them into the log: where they end there. `None` if there
-/// won't be any.
+/// Waits for the next lines, and appends them. Returns their end in the log; `None` if there is no
+/// more input.
 fn read_lines(worker: &Worker, lock: &ReceiveLock, peer: &Peer) -> Option<Sequence> {
     let mut seen = 0;
     loop {
@@ -98,7 +97,7 @@ fn read_lines(worker: &Worker, lock: &ReceiveLock, peer: &Peer) -> Option<Sequen
             return None;
         }
         let Ok(flags) = waited else {
-            // The system can't now.
+            // The wait failed, for want of memory.
             std::thread::sleep(QUIET);
             continue;
         };
@@ -115,7 +114,8 @@ fn read_lines(worker: &Worker, lock: &ReceiveLock, peer: &Peer) -> Option<Sequen
         drop(receiving);
         match found {
             Look::Lines(lines) if lines.ends.is_some() => {
-                // Nothing of it is read any more; what is in the log tells the rest.
+                // The input has ended, and no permit follows. The appended record closes the
+                // session.
                 worker.segment.doorbells.ring(worker.me);
                 return None;
             }
@@ -131,7 +131,7 @@ fn read_lines(worker: &Worker, lock: &ReceiveLock, peer: &Peer) -> Option<Sequen
     }
 }
 
-/// Has the proposer append them, and then consume them. Returns where they end in the log.
+/// Lets the proposer append the lines and consume their input. Returns their end in the log.
 fn commit(
     worker: &Worker,
     peer: &Peer,
@@ -145,14 +145,14 @@ fn commit(
         if let Some((end, ())) = proposer.take_appended() {
             return end;
         }
-        // Waiting for room or the lock is not being busy.
+        // A thread that waits for room or for the lock is not busy, for the watchdog.
         worker.segment.heartbeats.end_turn(worker.me, Thread::Receive);
         std::thread::sleep(APPEND_AGAIN);
         worker.segment.heartbeats.begin_turn(worker.me, Thread::Receive);
     }
 }
 
-/// The UDP socket's receive thread.
+/// Runs the UDP socket's receive thread.
 pub(super) fn receive_datagrams(
     segment: &Segment,
     me: Slot,
@@ -165,7 +165,7 @@ pub(super) fn receive_datagrams(
             std::thread::sleep(QUIET);
         }
         for (path, bytes) in std::iter::from_fn(|| udp.receive(&mut buffer)).take(BATCH) {
-            // Without room it is lost, as datagrams are.
+            // If the queue is full the datagram is lost, as datagrams may be.
             let _ = datagrams.try_send(Datagram { path, bytes });
         }
         segment.doorbells.ring(me);

@@ -1,5 +1,5 @@
-//! The send threads, one for each connection: it writes what the main thread has rendered, and
-//! waits for a client that reads slowly.
+//! The send threads, one for each connection. A send thread writes the output that the main thread
+//! has rendered, and blocks while its client reads slowly.
 
 use super::peer::{Notice, Peer, Worker};
 use crate::sys::socket::wait_for_input;
@@ -11,23 +11,23 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// What a send thread is given to do.
+/// Work for a send thread.
 #[derive(Debug)]
 pub(super) enum Chunk {
     /// Write these bytes.
     Bytes(Vec<u8>),
-    /// Everything is written: close the connection in order.
+    /// All output is written: close the connection in order.
     Finish,
 }
 
-/// A connection's send thread. Ends with the connection; without [`Chunk::Finish`] at once, when
-/// the queue's other end is let go.
+/// Runs a connection's send thread until it has closed the connection in order ([`Chunk::Finish`]),
+/// or the other end of the queue is dropped.
 pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
     for chunk in chunks {
         match chunk {
             Chunk::Bytes(bytes) => {
                 if !peer.is_gone.load(Ordering::Relaxed) && write_all(peer, &bytes).is_err() {
-                    // That it is gone is told by its input.
+                    // The end of its input will close the session.
                     peer.is_gone.store(true, Ordering::Relaxed);
                 }
                 if peer.count_out(bytes.len()) {
@@ -40,12 +40,12 @@ pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
             }
         }
     }
-    // Its receive thread may wait for input.
+    // Wakes the receive thread, which may wait for input.
     peer.shut(Shutdown::Both);
     worker.notify(Notice::Over(peer.session()));
 }
 
-/// Waits as long as it takes; until the main thread shuts the socket.
+/// Blocks until all bytes are written or the main thread shuts the socket down.
 fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
     let mut how = MsgFlags::MSG_DONTWAIT;
     while !bytes.is_empty() {
@@ -63,7 +63,7 @@ fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
     Ok(())
 }
 
-/// Closes the connection in order: waits for the client to close its side, too.
+/// Closes the connection in order, and waits until the client has closed its side, too.
 pub(super) fn close(peer: &Peer) {
     let mut closing = Closing::begin(&peer.connection);
     loop {

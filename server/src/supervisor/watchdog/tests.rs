@@ -183,7 +183,7 @@ fn a_successor_is_not_killed_for_the_lock_that_its_predecessor_died_with() {
     let verdict = (0..=4_000).step_by(250).find_map(|millis| {
         live(segment);
         if millis == 1_000 {
-            watchdog.forget(Slot::at(1));
+            watchdog.reset(Slot::at(1));
         }
         let now = start + Duration::from_millis(millis);
         watchdog.check(segment, &ALIVE, |_| None, now).map(|verdict| (verdict, millis))

@@ -8,7 +8,7 @@ use crate::worker::slow_readers::{Bounds, SlowReaders};
 use std::ops::{Deref, DerefMut};
 
 const ME: Slot = Slot::at(0);
-/// Outboxes, and what becomes of their slow readers.
+/// Outboxes and their slow readers.
 struct Fixture {
     outboxes: Outboxes,
     slow_readers: SlowReaders,
@@ -44,7 +44,7 @@ impl DerefMut for Fixture {
 
 const BOUNDS: Bounds = Bounds { sendq: 100, together: usize::MAX };
 
-/// A session with more to write than `sendq` allows.
+/// A session with more unread output than `sendq` allows.
 fn too_full() -> (Fixture, SessionId, &'static Segment) {
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
@@ -61,11 +61,11 @@ fn too_full() -> (Fixture, SessionId, &'static Segment) {
 }
 
 #[test]
-fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
+fn a_dropped_session_keeps_the_checkpoint_before_its_unread_output() {
     let (mut outboxes, session, segment) = too_full();
-    outboxes.relieve(&mut FakeSockets::deaf());
+    outboxes.relieve(&mut FakeSockets::not_reading());
     assert_eq!(outboxes.take_dropped(), [(session, CloseReason::TooSlow)]);
-    outboxes.flush(&mut FakeSockets::deaf(), segment, Sequence(9));
+    outboxes.flush(&mut FakeSockets::not_reading(), segment, Sequence(9));
     let expected = Checkpoint {
         session,
         slot: ME,
@@ -100,7 +100,7 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
     }
     let mut peers = FakeSockets::open();
     outboxes.flush(&mut peers, segment, Sequence(10));
-    assert_eq!((peers.heard(session), &peers.numbers), (&b"efgh"[..], &vec![4]));
+    assert_eq!((peers.received(session), &peers.numbers), (&b"efgh"[..], &vec![4]));
     let expected = Checkpoint {
         sequence: Sequence(10),
         offset: 18,
@@ -109,7 +109,7 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         ..checkpoint
     };
     assert_eq!(segment.checkpoints.get(0), Some(expected));
-    assert!(!outboxes.is_astray(session));
+    assert!(!outboxes.contradicts_kernel(session));
 }
 
 #[test]
@@ -118,11 +118,11 @@ fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
     let mut outboxes = Fixture::new(BOUNDS);
     outboxes.resume(session, None, 3);
     outboxes.deliver(session, b"ab");
-    assert!(outboxes.is_astray(session));
+    assert!(outboxes.contradicts_kernel(session));
 }
 
 #[test]
-fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_there() {
+fn a_session_that_may_have_received_output_of_a_muted_record_is_dropped() {
     let checkpoint = Checkpoint {
         session: SessionId::new(1, 0),
         slot: ME,
@@ -132,8 +132,8 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         is_lagging: true,
     };
     let session = checkpoint.session;
-    // The predecessor had handed over so much; a record here is muted; by whom the session is
-    // served.
+    // The bytes that the predecessor handed over; the sequence of a muted record; the slot that
+    // serves the session; whether the session is dropped.
     for (taken, at, slot, is_dropped) in [
         (13, 8, ME, true),
         (12, 8, ME, false),
@@ -152,10 +152,10 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         // A record may deliver to a session more than once; it is closed once.
         outgoing.muted(session, slot);
         let why = is_dropped.then_some(CloseReason::WorkerDied);
-        let given_up: Vec<_> = why.map(|why| (session, why)).into_iter().collect();
+        let dropped: Vec<_> = why.map(|why| (session, why)).into_iter().collect();
         assert_eq!(
             (outgoing.outboxes.dropped(session), outgoing.slow_readers.take_dropped()),
-            (why, given_up),
+            (why, dropped),
             "{taken} {at} {slot:?}"
         );
     }
@@ -164,7 +164,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
 #[test]
 fn a_write_that_was_not_taken_keeps_its_number() {
     let (mut outboxes, session, segment) = too_full();
-    let mut peers = FakeSockets::deaf();
+    let mut peers = FakeSockets::not_reading();
     outboxes.flush(&mut peers, segment, Sequence(9));
     outboxes.deliver(session, b"more");
     outboxes.unblock(session);
@@ -178,19 +178,19 @@ fn a_write_that_was_not_taken_keeps_its_number() {
 }
 
 #[test]
-fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
+fn a_dropped_session_ends_without_its_last_output_also_if_it_has_ended_before() {
     for is_ended_before in [true, false] {
         let (mut outboxes, session, segment) = too_full();
-        let mut deaf = FakeSockets::deaf();
+        let mut peers = FakeSockets::not_reading();
         if is_ended_before {
             outboxes.end(session, Ending::Finish);
         }
-        outboxes.relieve(&mut deaf);
+        outboxes.relieve(&mut peers);
         if !is_ended_before {
             outboxes.end(session, Ending::Finish);
         }
-        outboxes.flush(&mut deaf, segment, Sequence(9));
-        assert_eq!(deaf.finished, [(session, Ending::Drop)]);
+        outboxes.flush(&mut peers, segment, Sequence(9));
+        assert_eq!(peers.finished, [(session, Ending::Drop)]);
         assert!(outboxes.is_empty());
     }
 }
@@ -207,20 +207,20 @@ fn an_outbox_that_is_idle_gives_back_its_memory_and_one_that_is_not_keeps_it() {
     outboxes.deliver(session, b"more");
     outboxes.flush(&mut peer, segment, Sequence(9));
     outboxes.tidy();
-    assert!(memory(&outboxes) > 0, "it was told something since");
+    assert!(memory(&outboxes) > 0, "it received output since");
     outboxes.tidy();
     assert!(memory(&outboxes) == 0 && !outboxes.is_warm());
     outboxes.deliver(session, b"again");
     assert!(outboxes.is_warm());
 }
 
-/// Peers behind somebody who hands on what is written, when it has its turn.
+/// Peers after a relay, which passes the output on when it has its turn.
 fn relayed(is_hurried: bool) -> FakeSockets {
     FakeSockets { in_flight: Some(0), is_hurried, ..FakeSockets::open() }
 }
 
 #[test]
-fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
+fn bytes_in_flight_are_not_in_the_kernel_and_are_looked_at_again() {
     let (mut outboxes, session, segment) = too_full();
     let mut sockets = relayed(false);
     outboxes.flush(&mut sockets, segment, Sequence(9));
@@ -248,17 +248,17 @@ fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
 }
 
 #[test]
-fn who_only_waits_for_its_turn_is_hurried_and_who_does_not_read_is_given_up() {
+fn a_session_that_waits_for_a_relay_is_hurried_and_a_session_that_does_not_read_is_dropped() {
     for is_hurried in [true, false] {
         let (mut outboxes, session, _) = too_full();
         outboxes.relieve(&mut relayed(is_hurried));
-        let given_up = if is_hurried { vec![] } else { vec![(session, CloseReason::TooSlow)] };
-        assert_eq!(outboxes.take_dropped(), given_up);
+        let dropped = if is_hurried { vec![] } else { vec![(session, CloseReason::TooSlow)] };
+        assert_eq!(outboxes.take_dropped(), dropped);
     }
 }
 
 #[test]
-fn who_only_waits_for_its_turn_does_not_fall_far_behind() {
+fn a_session_that_waits_for_a_relay_does_not_fall_far_behind() {
     for (position, is_hurried) in [(7, false), (7 + 128, false), (7 + 129, true)] {
         let (mut outboxes, _, segment) = too_full();
         let mut sockets = relayed(true);
@@ -268,7 +268,7 @@ fn who_only_waits_for_its_turn_does_not_fall_far_behind() {
     }
 }
 
-/// Three sessions with so many bytes to write each, of 100,000 that they may have together.
+/// Three sessions with this many bytes to write each. Together they may have 100,000.
 fn together(bytes: [usize; 3]) -> (Fixture, [SessionId; 3]) {
     let mut outboxes = Fixture::new(Bounds { sendq: 80_000, together: 100_000 });
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
@@ -280,38 +280,38 @@ fn together(bytes: [usize; 3]) -> (Fixture, [SessionId; 3]) {
 }
 
 #[test]
-fn many_slow_readers_together_lose_those_that_are_furthest_behind() {
+fn of_many_slow_readers_those_with_the_most_unread_output_are_dropped() {
     let (mut outboxes, [_, furthest, _]) = together([35_000, 50_000, 30_000]);
-    outboxes.relieve(&mut FakeSockets::deaf());
+    outboxes.relieve(&mut FakeSockets::not_reading());
     assert_eq!(outboxes.take_dropped(), [(furthest, CloseReason::TooSlow)]);
-    // Those that stay have what they had, and room for more.
+    // The other sessions keep their output, and there is room for more.
     assert!(outboxes.memory >= 52_000 && outboxes.memory <= 75_000, "{}", outboxes.memory);
-    outboxes.relieve(&mut FakeSockets::deaf());
+    outboxes.relieve(&mut FakeSockets::not_reading());
     assert_eq!(outboxes.take_dropped(), []);
 }
 
 #[test]
-fn what_readers_take_is_no_reason_to_lose_them() {
+fn readers_that_take_their_output_are_not_dropped() {
     let (mut outboxes, sessions) = together([35_000, 50_000, 30_000]);
     let mut peers = FakeSockets::open();
     outboxes.relieve(&mut peers);
     assert_eq!((outboxes.take_dropped(), outboxes.memory), (vec![], 0));
-    assert_eq!(sessions.map(|session| peers.heard(session).len()), [35_000, 50_000, 30_000]);
-    // Nor what somebody has in hand who only waits for its turn.
+    assert_eq!(sessions.map(|session| peers.received(session).len()), [35_000, 50_000, 30_000]);
+    // Nor are bytes that a relay holds and will pass on in its turn.
     let (mut outboxes, _) = together([35_000, 50_000, 30_000]);
     outboxes.relieve(&mut relayed(true));
     assert_eq!(outboxes.take_dropped(), []);
 }
 
 #[test]
-fn within_their_bounds_slow_readers_stay() {
+fn slow_readers_within_their_bounds_stay() {
     let (mut outboxes, _) = together([30_000, 30_000, 30_000]);
-    outboxes.relieve(&mut FakeSockets::deaf());
+    outboxes.relieve(&mut FakeSockets::not_reading());
     assert_eq!(outboxes.take_dropped(), []);
 }
 
 #[test]
-fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
+fn the_memory_of_outboxes_is_counted_until_they_are_removed() {
     let (mut outboxes, [first, second, third]) = together([30_000, 30_000, 0]);
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
@@ -325,12 +325,12 @@ fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
     assert_eq!(
         outboxes.memory,
         2 * (30_000 - IDLE_BYTES_MAX),
-        "what an idle one keeps isn't counted"
+        "the memory that an idle outbox keeps isn't counted"
     );
     outboxes.drop_session(first, CloseReason::WorkerDied);
     assert_eq!(outboxes.memory, 30_000 - IDLE_BYTES_MAX);
     outboxes.end(second, Ending::Drop);
-    outboxes.flush(&mut FakeSockets::deaf(), segment, Sequence(9));
+    outboxes.flush(&mut FakeSockets::not_reading(), segment, Sequence(9));
     assert_eq!(outboxes.memory, 0);
     outboxes.remove(third);
     outboxes.remove(first);

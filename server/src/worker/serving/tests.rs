@@ -1,3 +1,4 @@
+use super::deadlines::{ARRIVAL, FIRST_LINE};
 use super::*;
 use crate::segment::Geometry;
 use crate::worker::fakes::{FakeSockets, dropped, never, origin};
@@ -20,7 +21,7 @@ fn config() -> ServingConfig {
     }
 }
 
-/// Two workers with one session each, both in the lobby, and nothing to do.
+/// Two idle workers with one session each, both in the lobby.
 fn two_workers() -> (&'static Segment, [Serving<FakeSockets>; 2]) {
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 20,
@@ -49,7 +50,7 @@ fn two_workers() -> (&'static Segment, [Serving<FakeSockets>; 2]) {
     (segment, workers)
 }
 
-fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
+fn send_line(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
     let session = SessionId::new(1, cell);
     let lines = Lines::of(session, Protocol::Line, line, 0, false, After::More, 10);
     worker.accept(Input::Lines { session, lines });
@@ -65,20 +66,23 @@ fn is_rung(segment: &Segment, slot: Slot) -> bool {
 }
 
 #[test]
-fn who_appends_wakes_the_others_and_who_only_applies_does_not() {
+fn a_worker_that_appends_wakes_the_others_and_a_worker_that_only_applies_does_not() {
     let (segment, [mut speaker, mut listener]) = two_workers();
     [Slot::at(0), Slot::at(1)].iter().for_each(|&slot| segment.doorbells.get(slot).before_sleep());
-    says(&mut speaker, 0, b"hello\n");
+    send_line(&mut speaker, 0, b"hello\n");
     speaker.turn();
-    assert!(is_rung(segment, Slot::at(1)), "it has somebody to tell");
+    assert!(is_rung(segment, Slot::at(1)), "it serves a receiver");
     listener.turn();
-    assert!(!listener.has_work() && !is_rung(segment, Slot::at(0)), "the speaker knows already");
+    assert!(
+        !listener.has_work() && !is_rung(segment, Slot::at(0)),
+        "the speaker has applied it already"
+    );
 }
 
 #[test]
-fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was_appended() {
+fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_its_append() {
     let (segment, [mut speaker, mut listener]) = two_workers();
-    // More of the listener's lines than one turn applies, before the speaker's.
+    // Before the speaker's line come more of the listener's lines than one turn applies.
     let lines = "x\n".repeat(200);
     let mut input_end = 0;
     while segment.log.tail().blocks_since(speaker.replica.position()) < TURN_BLOCKS + 64 {
@@ -99,7 +103,7 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
     while listener.has_work() {
         listener.turn();
     }
-    says(&mut speaker, 0, b"hello\n");
+    send_line(&mut speaker, 0, b"hello\n");
     speaker.turn();
     segment.doorbells.get(Slot::at(1)).drain();
     segment.doorbells.get(Slot::at(1)).before_sleep();
@@ -111,7 +115,7 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
 }
 
 #[test]
-fn a_begun_line_is_waited_for_before_its_client_is_announced() {
+fn a_client_that_has_begun_a_line_is_announced_only_after_the_line() {
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 20,
         slots: 2,

@@ -1,4 +1,5 @@
-//! The simulated journal: its two threads take turns, and what they have stored survives them.
+//! The simulated journal: its two threads take turns, and the entries that they have stored survive
+//! the journal process.
 
 use super::{JOURNAL, WORKERS};
 use crate::chat::{PartEnd, PastLine, RateLimit};
@@ -8,7 +9,7 @@ use crate::segment::{Segment, Tally, step};
 use forkchat_common::ids::{RecordId, Sequence};
 use std::sync::Arc;
 
-/// What the journal has stored: it outlives it.
+/// The entries that the journal has stored. They outlive the process.
 pub(super) struct Disk {
     pub entries: Vec<Entry>,
     pub reached: Sequence,
@@ -27,7 +28,7 @@ impl Default for Disk {
     }
 }
 
-/// A journal's two threads, taking turns.
+/// A journal's two threads, which take turns.
 pub(super) struct JournalProcess {
     pub reading: Journal,
     pub backlog: Arc<Backlog>,
@@ -51,7 +52,7 @@ impl JournalProcess {
         }
     }
 
-    /// What the storing thread does, with a disk that fails now and then.
+    /// A turn of the storing thread, with a disk that is full now and then.
     pub fn store(&self, disk: &mut Disk) {
         self.backlog.found_topics(vec![Topic {
             sequence: Sequence(1),

@@ -1,4 +1,4 @@
-//! The simulated outside: clients, and the kernel between them and their workers.
+//! The simulated I/O: clients, and the kernel between the clients and their workers.
 
 use super::{LINES_PER_PEEK, PEEK};
 use crate::chat::Ending;
@@ -17,46 +17,46 @@ use std::rc::Rc;
 pub(super) struct Client {
     pub session: SessionId,
     pub slot: Slot,
-    /// Everything it sent.
+    /// All bytes that it has sent.
     pub sent: Vec<u8>,
-    /// How much of that was taken out of the kernel.
+    /// How many of these bytes were consumed.
     pub consumed: usize,
     pub has_ended: bool,
-    /// Everything that the kernel took for it, and how much of that it has read.
+    /// The output that the kernel took for it, and the number of these bytes that it has read.
     pub taken: Vec<u8>,
     pub read: usize,
     pub kernel_bytes_max: usize,
-    /// Whether somebody stands between its worker and the kernel, and hands on what the worker
-    /// writes; a dead worker's is gone.
+    /// Whether a relay stands between its worker and the kernel, and passes on the worker's output.
+    /// The relay dies with the worker.
     pub has_relay: bool,
-    /// What the relay has and the kernel hasn't.
+    /// Bytes that the relay holds.
     pub in_flight: Vec<u8>,
     pub armed: Option<(usize, u64)>,
-    /// As its worker knows it.
+    /// As the worker sees it.
     pub in_long_line: bool,
-    /// What the receive side was ordered to do, if it was.
+    /// How the receive side was ordered to end the connection.
     pub finished: Option<Ending>,
-    /// Whether it was ever ordered to be dropped.
+    /// Whether that was ever to drop the connection.
     pub is_dropped: bool,
 }
 
-/// Bytes that a relay takes.
+/// The most bytes that a relay holds.
 const RELAY_BYTES_MAX: usize = 900;
 
 impl Client {
-    /// Takes output bytes, as many as there is room for.
+    /// Takes as many output bytes as there is room for.
     fn take(&mut self, bytes: &[u8]) -> usize {
-        let (room, place) = if self.has_relay {
+        let (room, buffer) = if self.has_relay {
             (RELAY_BYTES_MAX - self.in_flight.len(), &mut self.in_flight)
         } else {
             (self.kernel_room(), &mut self.taken)
         };
         let length = room.min(bytes.len());
-        place.extend_from_slice(&bytes[..length]);
+        buffer.extend_from_slice(&bytes[..length]);
         length
     }
 
-    /// Its relay hands something on to the kernel.
+    /// Its relay passes bytes on to the kernel.
     pub fn relay(&mut self, bytes_max: usize) {
         let length = self.in_flight.len().min(bytes_max).min(self.kernel_room());
         self.taken.extend(self.in_flight.drain(..length));
@@ -69,7 +69,7 @@ impl Client {
 
 pub(super) type World = Rc<RefCell<Vec<Client>>>;
 
-/// A worker's outside.
+/// A worker's sockets.
 pub(super) struct Wires {
     pub world: World,
     pub blocked: Vec<SessionId>,
@@ -90,7 +90,8 @@ impl Sockets for Wires {
     fn write(&mut self, session: SessionId, bytes: &[u8], _: u64) -> Written {
         step();
         let written = self.with(session, |client| client.take(bytes));
-        // Cut off behind the write, too: the kernel has the bytes, nobody knows.
+        // May also be cut off after the write: the kernel then has the bytes, and the worker has
+        // not recorded that.
         step();
         match written {
             None => Written::Gone,
@@ -126,7 +127,7 @@ impl Sockets for Wires {
         self.with(session, |client| {
             assert!(
                 ending == Ending::Drop || client.in_flight.is_empty(),
-                "ended before all of it was out"
+                "ended before all output was in the kernel"
             );
             client.in_flight.clear();
             client.finished = Some(ending);
@@ -152,9 +153,9 @@ impl Sockets for Wires {
     fn answer_unknown_peer(&mut self, _: UdpPath, _: &[u8]) {}
     fn drained(&mut self) {}
 }
-/// The lines that a client sent and that are not too long; the last one counts without its LF if it
-/// ended its input.
-pub(super) fn said_by(client: &Client) -> Vec<Vec<u8>> {
+/// The lines that a client sent and that are not too long. The last line needs no LF if the client
+/// has ended its input.
+pub(super) fn valid_lines(client: &Client) -> Vec<Vec<u8>> {
     let mut lines: Vec<&[u8]> = client.sent.split(|&byte| byte == b'\n').collect();
     let last = lines.pop().unwrap_or_default();
     if client.has_ended && !last.is_empty() {
@@ -167,13 +168,13 @@ pub(super) fn said_by(client: &Client) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A receive thread looks. One that reads first takes what it sees out of the kernel at once, as no
-/// server should.
+/// A receive thread peeks. With `reads_first` it also consumes the input at once, which no server
+/// should do.
 pub(super) fn peek(client: &mut Client, lines_max: u64, reads_first: bool) -> Lines {
     let bytes = &client.sent[client.consumed..];
     let bytes = &bytes[..bytes.len().min(PEEK)];
     let is_all = client.consumed + bytes.len() == client.sent.len();
-    let behind = if client.has_ended && is_all { After::EndOfInput } else { After::More };
+    let after = if client.has_ended && is_all { After::EndOfInput } else { After::More };
     let lines_max = LINES_PER_PEEK.min(usize::try_from(lines_max).unwrap_or(usize::MAX));
     let mut lines = Lines::of(
         client.session,
@@ -181,7 +182,7 @@ pub(super) fn peek(client: &mut Client, lines_max: u64, reads_first: bool) -> Li
         bytes,
         client.consumed as u64,
         client.in_long_line,
-        behind,
+        after,
         lines_max,
     );
     client.in_long_line = lines.in_long_line;
