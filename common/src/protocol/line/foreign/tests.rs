@@ -1,4 +1,5 @@
 use super::*;
+use memchr::memmem;
 use proptest::prelude::*;
 
 fn name(bytes: &[u8]) -> Option<&'static str> {
