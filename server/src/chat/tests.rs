@@ -13,15 +13,15 @@ use super::*;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{RecordId, Sequence};
 
-/// A copy of the state that serves the sessions of some slots, and keeps what each was told.
+/// A copy of the state that serves the sessions of some slots, and keeps what each was received.
 struct Copy {
     chat: Chat,
-    told: Told,
+    received: Outputs,
     cache: RenderCache,
 }
 
 #[derive(Default)]
-struct Told {
+struct Outputs {
     slots: Vec<Slot>,
     bytes: BTreeMap<SessionId, Vec<u8>>,
     /// Each delivery: the record's place, to whom, what.
@@ -32,10 +32,10 @@ struct Told {
     continues: Vec<(SessionId, RecordId, u32)>,
     exceeded: Vec<AddressBlock>,
     /// Topics that the journal was to store.
-    topics_kept: usize,
+    topics_stored: usize,
 }
 
-impl Deliveries for Told {
+impl Deliveries for Outputs {
     fn wants(&mut self, _: SessionId, slot: Slot) -> bool {
         self.slots.contains(&slot)
     }
@@ -43,20 +43,20 @@ impl Deliveries for Told {
         self.bytes.entry(session).or_default().extend_from_slice(bytes);
         self.deliveries.push((self.at, session, bytes.to_vec()));
     }
-    fn keeps_history(&self) -> bool {
+    fn stores_history(&self) -> bool {
         true
     }
 }
 
-impl Told {
+impl Outputs {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Closed { session, ending, .. } => self.closed.push((session, ending)),
-            Effect::ListGoesOn { session, list, parts, .. } => {
+            Effect::ListContinues { session, list, parts, .. } => {
                 self.continues.push((session, list, parts));
             }
             Effect::AddressExceeded(address) => self.exceeded.push(address),
-            Effect::Keep(HistoryEntry::Topic { .. }) => self.topics_kept += 1,
+            Effect::Store(HistoryEntry::Topic { .. }) => self.topics_stored += 1,
             _ => {}
         }
     }
@@ -64,9 +64,11 @@ impl Told {
 
 impl Copy {
     fn new(slots: &[u16]) -> Copy {
-        let told =
-            Told { slots: slots.iter().map(|&slot| Slot::at(slot)).collect(), ..Told::default() };
-        let mut copy = Copy { chat: Chat::default(), told, cache: RenderCache::default() };
+        let received = Outputs {
+            slots: slots.iter().map(|&slot| Slot::at(slot)).collect(),
+            ..Outputs::default()
+        };
+        let mut copy = Copy { chat: Chat::default(), received, cache: RenderCache::default() };
         let rate_limit = RateLimit::lines_per_second(20);
         let fact = Fact::Configured { rooms_bytes_max: 0, rate_limit };
         copy.apply(0, &Record { session: SessionId::NONE, input_end: 0, fact });
@@ -82,9 +84,9 @@ impl Copy {
 
     fn apply_at(&mut self, stamp: Stamp, record: &Record<'_>) {
         let mut effects = Vec::new();
-        self.told.at = stamp.id.sequence.0;
-        self.chat.apply(stamp, record, &mut self.cache, &mut self.told, &mut effects);
-        effects.into_iter().for_each(|effect| self.told.carry_out(effect));
+        self.outputs.at = stamp.id.sequence.0;
+        self.chat.apply(stamp, record, &mut self.cache, &mut self.outputs, &mut effects);
+        effects.into_iter().for_each(|effect| self.outputs.carry_out(effect));
     }
 }
 
@@ -102,7 +104,7 @@ impl Room {
             room.arrive();
             room.fact(room.sent.len() - 1, Fact::Arrived);
         }
-        room.told_all();
+        room.received_all();
         room
     }
 
@@ -135,13 +137,13 @@ impl Room {
         self.fact(person, Fact::Line(line.as_bytes()));
     }
 
-    /// What a person was told since the last time.
-    fn told(&mut self, person: usize) -> String {
-        String::from_utf8(self.copy.told.bytes.remove(&Self::id(person)).unwrap_or_default())
+    /// What a person was received since the last time.
+    fn received(&mut self, person: usize) -> String {
+        String::from_utf8(self.copy.outputs.bytes.remove(&Self::id(person)).unwrap_or_default())
             .unwrap()
     }
 
-    fn told_all(&mut self) -> Vec<String> {
-        (0..self.sent.len()).map(|person| self.told(person)).collect()
+    fn received_all(&mut self) -> Vec<String> {
+        (0..self.sent.len()).map(|person| self.received(person)).collect()
     }
 }

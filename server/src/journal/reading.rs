@@ -125,14 +125,14 @@ impl Deliveries for Gathered {
         false
     }
     fn deliver(&mut self, _: SessionId, _: &[u8]) {}
-    fn keeps_history(&self) -> bool {
+    fn stores_history(&self) -> bool {
         true
     }
 }
 
 impl Gathered {
     fn carry_out(&mut self, effect: Effect) {
-        let Effect::Keep(entry) = effect else { return };
+        let Effect::Store(entry) = effect else { return };
         let position = self.position;
         self.entries.push(match entry {
             HistoryEntry::Line { .. } if !self.keeps_lines => return,

@@ -96,7 +96,12 @@ impl<'t> Call<'t> {
 
 impl Chat {
     /// Does what a line of text says.
-    pub(super) fn obey<O: Deliveries>(&mut self, id: SessionId, line: &str, out: &mut Out<'_, O>) {
+    pub(super) fn execute<O: Deliveries>(
+        &mut self,
+        id: SessionId,
+        line: &str,
+        out: &mut Out<'_, O>,
+    ) {
         let (to, done) = match parse(line) {
             Ok(None) => return,
             Ok(Some(Input::Command(row, arguments))) => {

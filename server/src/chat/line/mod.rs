@@ -70,7 +70,7 @@ impl Chat {
     }
 
     /// Does what a line of a line session says, or what stands for a line.
-    pub(super) fn take_line<O: Deliveries>(
+    pub(super) fn process_line<O: Deliveries>(
         &mut self,
         id: SessionId,
         fact: Fact<'_>,
@@ -84,7 +84,7 @@ impl Chat {
                 self.answer_telnet(id, &answers, out);
             }
             Fact::LongLineBegins => {
-                session.line_mut().forget_begun_line();
+                session.line_mut().discard_partial_line();
                 session.line_mut().has_spoken = true;
                 self.send(id, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, out);
             }
@@ -94,8 +94,12 @@ impl Chat {
 
     /// At the end of input a line counts without its LF, also one of which the beginning was recorded
     /// and nothing follows.
-    pub(super) fn end_begun_line<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
-        if self.session_mut(id).is_some_and(|session| session.line_mut().end_begun_line()) {
+    pub(super) fn finish_partial_line<O: Deliveries>(
+        &mut self,
+        id: SessionId,
+        out: &mut Out<'_, O>,
+    ) {
+        if self.session_mut(id).is_some_and(|session| session.line_mut().finish_partial_line()) {
             self.read_line(id, b"", out);
         }
     }
@@ -112,7 +116,7 @@ impl Chat {
             session.line_mut().has_spoken |= !text.trim().is_empty();
         }
         match read {
-            Ok(true) => self.obey(id, &text, out),
+            Ok(true) => self.execute(id, &text, out),
             Ok(false) => {}
             Err(refusal) => self.send(id, &Event::Refused { to: None, refusal }, out),
         }

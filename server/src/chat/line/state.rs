@@ -25,7 +25,7 @@ pub(in crate::chat) struct LineState {
     telnet: Telnet,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet
     /// negotiation.
-    begun: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Default for LineState {
@@ -36,7 +36,7 @@ impl Default for LineState {
             charset: Charset::default(),
             has_spoken: false,
             telnet: Telnet::default(),
-            begun: Vec::new(),
+            partial: Vec::new(),
         }
     }
 }
@@ -72,27 +72,27 @@ impl LineState {
 
     /// Whether the session has sent nothing so far but empty lines.
     pub fn is_at_beginning(&self) -> bool {
-        !self.has_spoken && self.begun.is_empty()
+        !self.has_spoken && self.partial.is_empty()
     }
 
     /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
-    pub fn end_begun_line(&mut self) -> bool {
-        self.telnet.end_input(&mut self.begun);
-        !self.begun.is_empty()
+    pub fn finish_partial_line(&mut self) -> bool {
+        self.telnet.end_input(&mut self.partial);
+        !self.partial.is_empty()
     }
 
-    /// The line that was begun turned out to be too long: nothing of it is kept.
-    pub fn forget_begun_line(&mut self) {
-        self.telnet.end_input(&mut self.begun);
-        self.begun.clear();
+    /// The line that was partial turned out to be too long: nothing of it is kept.
+    pub fn discard_partial_line(&mut self) {
+        self.telnet.end_input(&mut self.partial);
+        self.partial.clear();
     }
 
     /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the
     /// line ends.
     pub fn begin_line(&mut self, bytes: &[u8]) -> Answers {
         let mut answers = Answers::default();
-        self.telnet.filter(bytes, self.charset.bytes(), &mut self.begun, &mut answers);
-        self.begun.truncate(LINE_BYTES_MAX);
+        self.telnet.filter(bytes, self.charset.bytes(), &mut self.partial, &mut answers);
+        self.partial.truncate(LINE_BYTES_MAX);
         answers
     }
 
@@ -104,17 +104,17 @@ impl LineState {
         text: &mut String,
         answers: &mut Answers,
     ) -> Result<bool, Refusal<'static>> {
-        if self.begun.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
+        if self.partial.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
             self.charset.decode(line, text);
             return Ok(true);
         }
         *answers = self.begin_line(line);
         if !self.telnet.is_in_text()
-            && !self.telnet.end_line(self.charset.bytes(), &mut self.begun, answers)
+            && !self.telnet.end_line(self.charset.bytes(), &mut self.partial, answers)
         {
             return Ok(false);
         }
-        let bytes = std::mem::take(&mut self.begun);
+        let bytes = std::mem::take(&mut self.partial);
         if bytes.len() >= LINE_BYTES_MAX {
             return Err(Refusal::LineTooLong);
         }

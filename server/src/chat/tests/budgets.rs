@@ -65,7 +65,7 @@ fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
         copy.apply(1, &record(session, 0, Fact::Closed(CloseReason::EndOfInput)));
     }
     assert!((3_500..4_096).contains(&lines), "{lines} lines of one address");
-    assert_eq!(copy.told.exceeded, [AddressBlock::of(peer(1).ip())]);
+    assert_eq!(copy.outputs.exceeded, [AddressBlock::of(peer(1).ip())]);
     let other = SessionId::new(100, 0);
     copy.apply(1, &record(other, 0, Fact::opened(Slot::at(0), Transport::Tcp, peer(2))));
     assert!(
@@ -95,7 +95,7 @@ fn sixty_people_behind_one_address_are_not_slowed_down() {
                 .apply_at(Stamp { id: RecordId::first_of(Sequence(round)), time: at }, &record);
         }
     }
-    assert!(room.copy.told.exceeded.is_empty());
+    assert!(room.copy.outputs.exceeded.is_empty());
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn datagrams_beyond_the_budget_are_dropped() {
         "10.0.0.1:1".parse().unwrap(),
     );
     copy.apply(1, &Record { session, input_end: 0, fact: opened });
-    copy.told.bytes.clear();
+    copy.outputs.bytes.clear();
     for input_end in 1..=600 {
         copy.apply(1, &Record { session, input_end, fact: Fact::Line(b"/nick other") });
     }
-    let told = String::from_utf8(copy.told.bytes.remove(&session).unwrap()).unwrap();
-    assert_eq!(told.lines().count(), 32, "512 lines' worth");
+    let received = String::from_utf8(copy.outputs.bytes.remove(&session).unwrap()).unwrap();
+    assert_eq!(received.lines().count(), 32, "512 lines' worth");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
                 room.types(person, &format!("{command} x{person}n{number}"));
             }
         }
-        let reached = room.told(0).matches(notice).count() as u64;
+        let reached = room.received(0).matches(notice).count() as u64;
         // A line each millisecond. What is refused costs a line, too.
         let allowed = (ADDRESS_BURST_LINES + (room.at - start) * 2 / 5) / cost;
         assert!(
@@ -138,19 +138,20 @@ fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
             "{reached} of {allowed}: {command}"
         );
         assert!(
-            room.told(50).contains("! your address sends too much; this command was not executed")
+            room.received(50)
+                .contains("! your address sends too much; this command was not executed")
         );
         // Who comes now gets a name and a room all the same.
         room.arrive();
         room.types(101, "/nick late");
         room.types(101, "/join #late");
-        assert!(room.told(101).contains("* you are now late\n* you joined #late"), "{command}");
+        assert!(room.received(101).contains("* you are now late\n* you joined #late"), "{command}");
         // Who has waited until it is their turn isn't refused.
         while room.copy.chat.lines_allowed(Room::id(7), Micros(room.at * 1_000)) == 0 {
             room.at += 1;
         }
-        room.told(7);
+        room.received(7);
         room.types(7, "/whoami");
-        assert!(room.told(7).starts_with("* you are"), "{command}");
+        assert!(room.received(7).starts_with("* you are"), "{command}");
     }
 }

@@ -108,7 +108,7 @@ proptest! {
         prop_assert_eq!(&Chat::restore(&states[0]).unwrap().snapshot(), &states[0]);
         let [half, other_half, whole, late] = copies;
         // Each of a session's deliveries is one half's: whose slot the session is in at that record.
-        let mut halves = [half.told.deliveries, other_half.told.deliveries].concat();
+        let mut halves = [half.outputs.deliveries, other_half.outputs.deliveries].concat();
         halves.sort_by_key(|&(at, ..)| at);
         let by_session = |deliveries: &[(u64, SessionId, Vec<u8>)]| {
             let mut bytes: BTreeMap<SessionId, Vec<u8>> = BTreeMap::new();
@@ -117,9 +117,9 @@ proptest! {
             }
             bytes
         };
-        prop_assert_eq!(&by_session(&halves), &whole.told.bytes);
-        prop_assert_eq!(&late.told.bytes, &whole.told.bytes);
+        prop_assert_eq!(&by_session(&halves), &whole.outputs.bytes);
+        prop_assert_eq!(&late.outputs.bytes, &whole.outputs.bytes);
         let is_whole = |bytes: &Vec<u8>| bytes.is_empty() || bytes.ends_with(b"\n") || bytes.contains(&0xff) || bytes.contains(&0);
-        prop_assert!(whole.told.bytes.values().all(is_whole), "whole lines out");
+        prop_assert!(whole.outputs.bytes.values().all(is_whole), "whole lines out");
     }
 }

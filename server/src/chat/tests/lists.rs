@@ -11,16 +11,16 @@ fn rooms_are_listed_by_their_members_and_found_by_a_pattern() {
     for person in 1..4 {
         room.types(person, "/join #Team");
     }
-    room.told_all();
+    room.received_all();
     room.types(0, "/rooms");
-    assert_eq!(room.told(0), "* #lobby (4)\n* #Team (3)\n* #aaa-spam (1)\n");
+    assert_eq!(room.received(0), "* #lobby (4)\n* #Team (3)\n* #aaa-spam (1)\n");
     room.types(0, "/rooms TEA");
-    assert_eq!(room.told(0), "* #Team (3)\n");
+    assert_eq!(room.received(0), "* #Team (3)\n");
     room.types(0, "/rooms *a?");
-    assert_eq!(room.told(0), "* #Team (3)\n* #aaa-spam (1)\n");
+    assert_eq!(room.received(0), "* #Team (3)\n* #aaa-spam (1)\n");
     room.types(0, "/rooms nothing");
     assert_eq!(
-        room.told(0),
+        room.received(0),
         "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n"
     );
 }
@@ -38,19 +38,19 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
             );
         }
     }
-    room.told_all();
+    room.received_all();
     room.types(2, "/rooms");
     room.types(2, "/ping after");
-    let (mut text, mut parts) = (room.told(2), 1);
-    while let Some((session, of, parts_sent)) = room.copy.told.continues.pop() {
+    let (mut text, mut parts) = (room.received(2), 1);
+    while let Some((session, of, parts_sent)) = room.copy.outputs.continues.pop() {
         assert_eq!((session, parts_sent), (Room::id(2), parts));
         // The same part again, as a worker that took over may propose it, changes nothing.
-        let sent = room.told(2).len();
+        let sent = room.received(2).len();
         assert!(sent < 16 * 1024, "{sent} bytes in one part");
         room.fact(2, Fact::NextPart { of, parts: parts_sent });
-        let part = room.told(2);
+        let part = room.received(2);
         room.fact(2, Fact::NextPart { of, parts: parts_sent });
-        assert_eq!(room.told(2), "");
+        assert_eq!(room.received(2), "");
         text += &part;
         parts += 1;
     }
@@ -63,10 +63,10 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     let mut crowd = Room::new(300);
     crowd.copy.chat.state.rate_limit = RateLimit::OFF;
     crowd.types(7, "/who");
-    let mut names = crowd.told(7);
-    while let Some((_, of, parts)) = crowd.copy.told.continues.pop() {
+    let mut names = crowd.received(7);
+    while let Some((_, of, parts)) = crowd.copy.outputs.continues.pop() {
         crowd.fact(7, Fact::NextPart { of, parts });
-        names += &crowd.told(7);
+        names += &crowd.received(7);
     }
     let names: Vec<&str> =
         names.split_whitespace().filter(|word| word.starts_with("guest")).collect();
@@ -76,12 +76,12 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
 /// The parts of the answer to a command, the first one included.
 fn parts(room: &mut Room, person: usize, command: &str) -> Vec<String> {
     room.types(person, command);
-    let mut parts = vec![room.told(person)];
-    while let Some((_, of, number)) = room.copy.told.continues.pop() {
+    let mut parts = vec![room.received(person)];
+    while let Some((_, of, number)) = room.copy.outputs.continues.pop() {
         // Whoever goes on from a snapshot goes on in the same place.
         room.copy.chat = Chat::restore(&room.copy.chat.snapshot()).unwrap();
         room.fact(person, Fact::NextPart { of, parts: number });
-        parts.push(room.told(person));
+        parts.push(room.received(person));
     }
     parts
 }
@@ -96,7 +96,7 @@ fn a_part_of_the_rooms_looks_at_a_bounded_number_of_them_whatever_it_finds() {
         room.copy.chat.enter(Room::id(1 + number / 40), name, None).unwrap();
     }
     room.types(50, "/join #needle");
-    room.told_all();
+    room.received_all();
     // The lobby, 1,700 rooms and the needle: four parts.
     let none = parts(&mut room, 0, "/rooms nothing");
     assert_eq!(

@@ -3,8 +3,8 @@
 use super::*;
 
 /// What one half of two copies delivers to a person.
-fn told_by(half: &mut Copy, person: usize) -> String {
-    String::from_utf8(half.told.bytes.remove(&Room::id(person)).unwrap_or_default()).unwrap()
+fn received_by(half: &mut Copy, person: usize) -> String {
+    String::from_utf8(half.outputs.bytes.remove(&Room::id(person)).unwrap_or_default()).unwrap()
 }
 
 #[test]
@@ -23,16 +23,16 @@ fn from_the_record_of_its_move_on_a_session_is_served_in_its_new_slot() {
         apply(&mut halves, person, Fact::Arrived);
     }
     apply(&mut halves, 0, Fact::Line(b"before"));
-    assert!(told_by(&mut halves[0], 1).ends_with("[#lobby] guest1: before\n"));
-    assert_eq!(told_by(&mut halves[1], 1), "");
+    assert!(received_by(&mut halves[0], 1).ends_with("[#lobby] guest1: before\n"));
+    assert_eq!(received_by(&mut halves[1], 1), "");
     apply(&mut halves, 1, Fact::Moved { to: Slot::at(1) });
     // To a room, to one, in answer to its own command, and at its end.
     apply(&mut halves, 0, Fact::Line(b"after"));
     apply(&mut halves, 0, Fact::Line(b"/msg guest2 psst"));
     apply(&mut halves, 1, Fact::Line(b"/ping here"));
-    assert_eq!(told_by(&mut halves[0], 1), "");
+    assert_eq!(received_by(&mut halves[0], 1), "");
     assert_eq!(
-        told_by(&mut halves[1], 1),
+        received_by(&mut halves[1], 1),
         "[#lobby] guest1: after\n[@guest1] guest1: psst\n* pong here\n"
     );
     let served = |chat: &Chat, slot| chat.sessions_of(Slot::at(slot)).count();
@@ -41,7 +41,7 @@ fn from_the_record_of_its_move_on_a_session_is_served_in_its_new_slot() {
     assert_eq!((served(&restored, 0), served(&restored, 1)), (1, 1));
     apply(&mut halves, 1, Fact::Moved { to: Slot::at(0) });
     apply(&mut halves, 1, Fact::Closed(CloseReason::EndOfInput));
-    assert_eq!(told_by(&mut halves[1], 1), "");
+    assert_eq!(received_by(&mut halves[1], 1), "");
     assert!(halves.iter().all(|half| served(&half.chat, 1) == 0 && served(&half.chat, 0) == 1));
     // A move of a session that is over changes nothing.
     let before = halves[0].chat.snapshot();

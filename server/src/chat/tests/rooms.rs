@@ -8,29 +8,29 @@ fn rooms_are_entered_switched_and_left() {
     let mut room = Room::new(2);
     room.types(0, "/join #Dev");
     room.types(1, "/join #dev");
-    assert_eq!(room.told(0), "* you joined #Dev; nobody else is here\n* guest2 joined #Dev\n");
-    assert_eq!(room.told(1), "* you joined #Dev; 2 people are here\n");
+    assert_eq!(room.received(0), "* you joined #Dev; nobody else is here\n* guest2 joined #Dev\n");
+    assert_eq!(room.received(1), "* you joined #Dev; 2 people are here\n");
     room.types(0, "/join #lobby");
     room.types(0, "in the lobby");
     assert_eq!(
-        room.told_all(),
+        room.received_all(),
         ["* you are now talking in #lobby\n", "[#lobby] guest1: in the lobby\n"]
     );
     room.types(0, "/leave #DEV");
     assert_eq!(
-        room.told_all(),
+        room.received_all(),
         ["* you left #Dev; you are now talking in #lobby\n", "* guest1 left #Dev\n"]
     );
     room.types(1, "/leave");
     room.types(1, "/leave");
     assert_eq!(
-        room.told(1),
+        room.received(1),
         "* you left #Dev; you are now talking in #lobby\n* you left #lobby; you are in no room now, join one with /join #ROOM\n"
     );
     room.types(1, "anyone?");
-    assert!(room.told(1).starts_with("! you are in no room; /join #ROOM first"));
+    assert!(room.received(1).starts_with("! you are in no room; /join #ROOM first"));
     room.types(0, "/rooms");
-    assert!(room.told(0).ends_with("* #lobby (1)\n"), "an empty room without a topic is gone");
+    assert!(room.received(0).ends_with("* #lobby (1)\n"), "an empty room without a topic is gone");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn of_three_rooms_the_one_joined_before_becomes_current() {
     room.types(0, "/join #b");
     room.types(0, "/join #a");
     room.types(0, "/leave");
-    assert!(room.told(0).ends_with("* you left #a; you are now talking in #lobby\n"));
+    assert!(room.received(0).ends_with("* you left #a; you are now talking in #lobby\n"));
 }
 
 #[test]
@@ -50,10 +50,10 @@ fn a_topic_is_shown_set_and_outlives_the_last_member() {
     room.types(0, "/topic");
     room.types(0, "/topic all about forks");
     room.types(0, "/leave");
-    room.told_all();
+    room.received_all();
     room.types(1, "/join #DEV");
     assert_eq!(
-        room.told(1),
+        room.received(1),
         "* you joined #dev; nobody else is here\n* topic of #dev: all about forks\n"
     );
 }
@@ -63,10 +63,10 @@ fn a_topic_can_be_removed_and_has_a_bound() {
     let mut room = Room::new(2);
     for removal in ["/topic -", "/topic \"\""] {
         room.types(0, "/topic tea");
-        room.told_all();
+        room.received_all();
         room.types(0, removal);
         assert_eq!(
-            room.told_all(),
+            room.received_all(),
             [
                 "* #lobby has no topic; /topic TEXT sets one\n",
                 "* guest1 removed the topic of #lobby\n"
@@ -74,9 +74,12 @@ fn a_topic_can_be_removed_and_has_a_bound() {
         );
     }
     room.types(0, &format!("/topic {}", "é".repeat(400)));
-    assert!(room.told(0).starts_with("* topic of #lobby: éé"));
+    assert!(room.received(0).starts_with("* topic of #lobby: éé"));
     room.types(0, &format!("/topic {}", "é".repeat(401)));
-    assert_eq!(room.told(0), "! topic too long (at most 400 characters), not set; shorten it\n");
+    assert_eq!(
+        room.received(0),
+        "! topic too long (at most 400 characters), not set; shorten it\n"
+    );
 }
 
 #[test]
@@ -85,19 +88,19 @@ fn a_topic_that_does_not_change_is_told_to_who_set_it_alone() {
     for removal in ["/topic -", "/topic \"\""] {
         room.types(1, removal);
         assert_eq!(
-            room.told_all(),
+            room.received_all(),
             ["", "* #lobby has no topic; /topic TEXT sets one\n"],
             "{removal}"
         );
     }
     room.types(0, "/topic tea");
     assert_eq!(
-        room.told_all(),
+        room.received_all(),
         ["* topic of #lobby: tea\n", "* guest1 set the topic of #lobby: tea\n"]
     );
     room.types(1, "/topic tea");
-    assert_eq!(room.told_all(), ["", "* topic of #lobby: tea\n"]);
-    assert_eq!(room.copy.told.topics_kept, 1);
+    assert_eq!(room.received_all(), ["", "* topic of #lobby: tea\n"]);
+    assert_eq!(room.copy.outputs.topics_stored, 1);
 }
 
 #[test]
@@ -112,9 +115,9 @@ fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
         }
     }
     assert!(
-        room.told_all()
+        room.received_all()
             .iter()
-            .any(|told| told.contains("! rooms and topics from your address take 64 KiB"))
+            .any(|received| received.contains("! rooms and topics from your address take 64 KiB"))
     );
     let bytes = room.copy.chat.snapshot().len();
     assert!(bytes < 160 * 1024, "{bytes} bytes of state");
@@ -129,9 +132,9 @@ fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
         room.types(60, "/topic -");
         room.types(60, "/leave");
     }
-    room.told_all();
+    room.received_all();
     room.types(60, "/join #new");
-    assert!(room.told(60).starts_with("* you joined #new"));
+    assert!(room.received(60).starts_with("* you joined #new"));
 }
 
 #[test]
@@ -152,9 +155,11 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
             }
             assert!(room.copy.chat.session(session).is_some());
         }
-        room.told_all()
+        room.received_all()
             .iter()
-            .map(|told| told.matches("! the server can hold no more rooms and topics").count())
+            .map(|received| {
+                received.matches("! the server can hold no more rooms and topics").count()
+            })
             .sum::<usize>()
     };
     assert!(fill(&mut room) > 0);
@@ -167,7 +172,7 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
     // Who comes first can always enter the lobby.
     room.arrive();
     room.types(people, "hello");
-    assert!(room.told(people).contains("You are in #lobby"));
+    assert!(room.received(people).contains("You are in #lobby"));
 }
 
 #[test]
@@ -175,7 +180,7 @@ fn looking_up_a_name_of_any_length_is_refused_at_once() {
     let mut room = Room::new(1);
     for line in ["/msg {} hi", "/who #{}", "/leave #{}", "/nick {}", "/join #{}", "/rooms {}"] {
         room.types(0, &line.replace("{}", &"ß".repeat(2_000)));
-        assert!(room.told(0).starts_with("! "), "{line}");
+        assert!(room.received(0).starts_with("! "), "{line}");
     }
 }
 
@@ -185,5 +190,7 @@ fn rooms_have_a_bound_each_way() {
     for i in 0..60 {
         room.types(0, &format!("/join #r{i}"));
     }
-    assert!(room.told(0).contains("! you are in 50 rooms, the most allowed; /leave one first\n"));
+    assert!(
+        room.received(0).contains("! you are in 50 rooms, the most allowed; /leave one first\n")
+    );
 }

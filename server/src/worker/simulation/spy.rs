@@ -37,7 +37,7 @@ impl Deliveries for Told {
         told.extend_from_slice(bytes);
         self.marks.entry(session).or_default().push((self.now, told.len()));
     }
-    fn keeps_history(&self) -> bool {
+    fn stores_history(&self) -> bool {
         true
     }
 }
@@ -79,7 +79,7 @@ impl Spy {
             }
             let stamp = Stamp { id, time };
             for effect in self.chat.effects_of(stamp, &record, &mut self.told) {
-                if let Effect::Keep(
+                if let Effect::Store(
                     HistoryEntry::Line { text, .. } | HistoryEntry::Topic { text, .. },
                 ) = effect
                 {

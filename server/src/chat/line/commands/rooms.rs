@@ -42,14 +42,14 @@ impl Chat {
     }
 
     /// Makes a room the one in which a session talks, and the session a member of it if it isn't one.
-    /// Whether it was one. A room that has to be made counts for `made_by`.
+    /// Whether it was one. A room that has to be made counts for `created_by`.
     pub(in crate::chat::line) fn enter_current(
         &mut self,
         id: SessionId,
         name: RoomName,
-        made_by: Option<AddressBlock>,
+        created_by: Option<AddressBlock>,
     ) -> Result<(RoomId, bool), Refusal<'static>> {
-        let (room, was_in) = self.enter(id, name, made_by)?;
+        let (room, was_in) = self.enter(id, name, created_by)?;
         if let Some(session) = self.session_mut(id) {
             session.line_mut().current = Some(room);
         }
@@ -151,7 +151,7 @@ impl Chat {
         }
         self.charge(call.session, (count / HISTORY_LINES_PER_COST) as u64, out);
         let room = self.current_room(call.session)?;
-        self.ask_history(call.session, room, count, out);
+        self.request_history(call.session, room, count, out);
         Ok(())
     }
 
