@@ -1,6 +1,6 @@
-//! What each command does. A handler either refuses and changes nothing, or does it and answers. It
-//! is found by the command's row in the common table (`common/src/protocol/line/commands.rs`): a row
-//! without a handler doesn't compile.
+//! The handlers of the commands. A handler either executes the command and answers it, or refuses
+//! it and changes nothing. Each row of the common table (`common/src/protocol/line/commands.rs`)
+//! has its handler: without one the server does not compile.
 
 mod rooms;
 
@@ -36,7 +36,7 @@ type Handler<O> = for<'t> fn(&mut Chat, Call<'t>, &mut Out<'_, O>) -> Done<'t>;
 struct Handlers<O>(PhantomData<O>);
 
 impl<O: Deliveries> Handlers<O> {
-    /// Every command's handler, in the order of [`TABLE`].
+    /// The handler of each command, in the order of [`TABLE`].
     const ALL: [(&'static str, Handler<O>); TABLE.len()] = [
         ("help", Chat::help),
         ("nick", Chat::nick),
@@ -56,20 +56,21 @@ impl<O: Deliveries> Handlers<O> {
         ("hello", Chat::hello),
     ];
 
-    /// At compile time: each row has its handler. (A missing one is an array of the wrong length.)
+    /// Checks at compile time that the handlers are in the order of the rows. (If one is missing,
+    /// the array has the wrong length.)
     const CHECKED: () = {
         let mut row = 0;
         while row < TABLE.len() {
-            let is_its = is_same(TABLE[row].name, Self::ALL[row].0);
-            assert!(is_its, "the handlers stand in the order of the commands' table");
+            let is_matching = is_same(TABLE[row].name, Self::ALL[row].0);
+            assert!(is_matching, "the handlers stand in the order of the commands' table");
             row += 1;
         }
     };
 
     fn of(row: &'static Row) -> Handler<O> {
         let () = Self::CHECKED;
-        let place = TABLE.iter().position(|other| other == row);
-        Self::ALL[place.expect("a row is one of the table's")].1
+        let index = TABLE.iter().position(|other| other == row);
+        Self::ALL[index.expect("a row is one of the table's")].1
     }
 }
 
@@ -83,19 +84,19 @@ const fn is_same(one: &str, other: &str) -> bool {
 }
 
 impl<'t> Call<'t> {
-    /// The tags of its answer.
+    /// The tags of the answer.
     fn tags(self) -> Tags<'t> {
         Tags::reply(self.row.name)
     }
 
-    /// Reads its arguments.
+    /// Reads the arguments.
     fn read<T>(self, read: impl FnOnce(&'t str) -> Option<T>) -> Result<T, Refusal<'t>> {
         read(self.arguments).ok_or(Refusal::Usage)
     }
 }
 
 impl Chat {
-    /// Does what a line of text says.
+    /// Executes a line of text: sends it to the current room, or calls the command's handler.
     pub(super) fn execute<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -130,14 +131,15 @@ impl Chat {
         let cost = call.row.cost - 1;
         let done = Handlers::of(call.row)(self, call, out);
         if !matches!(done, Err(Refusal::Usage)) {
-            // One line was counted when it was recorded.
+            // One line was already charged when the input was processed.
             self.charge(call.session, cost, out);
         }
         done
     }
 
-    /// Whether a command belongs to a login, before other sessions are notified of this one. However
-    /// many clients log in at once, they get their names and rooms.
+    /// Whether a command belongs to a login: other sessions have not yet been notified of this one.
+    /// Logins are exempt from the address's limit, so that many clients of one address can log in
+    /// at once.
     fn is_login(&self, call: Call<'_>) -> bool {
         matches!(call.row.name, "nick" | "join")
             && self.session(call.session).is_some_and(|session| !session.is_announced)
@@ -199,9 +201,10 @@ impl Chat {
         let rooms: Vec<&str> = session.rooms.iter().map(name).collect();
         let rooms = if rooms.is_empty() { "no room".to_owned() } else { rooms.join(" ") };
         let talks = current.map(|room| format!(", talking in {room}")).unwrap_or_default();
-        // On a socket for both, IPv4 comes mapped into IPv6: replies need that, people don't.
+        // A socket for both IP versions shows IPv4 addresses mapped into IPv6. People expect the
+        // plain form.
         let (peer, worker) = (plain(session.origin.peer), session.slot.worker_number());
-        // From the log, so that each process that renders this record names the same one.
+        // The pid comes from the log, so each process that renders this record shows the same one.
         let pid = self.state.pids.get(&session.slot);
         let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let tags = call.tags().with_some("room", current).with("nick", nick);
@@ -287,7 +290,7 @@ impl Chat {
         });
     }
 
-    /// Over UDP the welcome may have been lost, so it is sent again.
+    /// Sends the welcome again, which may have been lost over UDP.
     fn hello<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
         if self.session(call.session).is_none_or(|session| !session.is_udp()) {
             return Err(Refusal::HelloIsForUdp);

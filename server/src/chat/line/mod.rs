@@ -1,15 +1,15 @@
-//! Sessions of the line protocol: what their input does.
+//! Sessions of the line protocol: processes their input.
 //!
 //! ```text
-//!  record ─► first line of another protocol? dismiss ─► text (state) ─► say, or the command's handler
+//!  record ─► another protocol's first line? dismiss ─► text (state) ─► say, or the command's handler
 //! ```
 //!
 //! | file | contents |
 //! |---|---|
-//! | `state` | what is known of such a session; bytes to text |
-//! | `arrival` | its beginning: guest name, lobby, welcome |
+//! | `state` | the session state of this protocol; bytes to text |
+//! | `arrival` | the begin of a session: guest name, lobby, welcome |
 //! | `commands` | the handler of each command |
-//! | `form` | in which form it receives messages |
+//! | `form` | the forms of its messages |
 
 mod arrival;
 mod commands;
@@ -45,15 +45,15 @@ impl Session {
 }
 
 impl Chat {
-    /// Registers a session with its first line. False if that shows that its client speaks another
-    /// protocol: then it is dismissed.
+    /// Registers a session with its first line. If the line shows that the client speaks another
+    /// protocol, ends the session instead, and returns false.
     pub(super) fn begin_line_session<O: Deliveries>(
         &mut self,
         id: SessionId,
         fact: Fact<'_>,
         out: &mut Out<'_, O>,
     ) -> bool {
-        // A client over UDP has repeated a cookie, as no other protocol's does.
+        // A UDP client has returned a cookie, so it does not speak another protocol.
         let is_at_beginning =
             |session: &Session| !session.is_udp() && session.line().is_at_beginning();
         let foreign = match fact {
@@ -69,7 +69,7 @@ impl Chat {
         foreign.is_none()
     }
 
-    /// Does what a line of a line session says, or what stands for a line.
+    /// Processes a line, or a part of one.
     pub(super) fn process_line<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -92,8 +92,7 @@ impl Chat {
         }
     }
 
-    /// At the end of input a line counts without its LF, also one of which the beginning was recorded
-    /// and nothing follows.
+    /// Processes an unfinished last line at the end of input: it counts without its LF.
     pub(super) fn finish_partial_line<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -104,7 +103,8 @@ impl Chat {
         }
     }
 
-    /// A line's bytes, or their end if the beginning was recorded before.
+    /// Reads a line's bytes, or its last bytes if its beginning was recorded before, and executes
+    /// it.
     fn read_line<O: Deliveries>(&mut self, id: SessionId, bytes: &[u8], out: &mut Out<'_, O>) {
         let (mut text, mut answers) = (std::mem::take(&mut self.text), Answers::default());
         text.clear();
@@ -123,18 +123,18 @@ impl Chat {
         self.text = text;
     }
 
-    /// Sends what a client's Telnet negotiations ask for.
+    /// Sends the answers to a client's Telnet negotiations.
     fn answer_telnet<O: Deliveries>(&self, id: SessionId, answers: &Answers, out: &mut Out<'_, O>) {
         if !answers.bytes.is_empty() {
             self.send_message(id, Message::Raw(&answers.bytes), out);
         }
-        // Once for all that came together: the answer is longer than the question.
+        // One answer for all questions of a record: the answer is longer than a question.
         if answers.are_you_there {
             self.send_pong(id, "", out);
         }
     }
 
-    /// Sends lines that `write` writes, with these tags.
+    /// Sends the lines that `write` writes, with these tags.
     fn send_lines<O: Deliveries>(
         &self,
         id: SessionId,

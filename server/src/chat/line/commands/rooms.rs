@@ -41,8 +41,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Makes a room the one in which a session talks, and the session a member of it if it isn't one.
-    /// Whether it was one. A room that has to be made counts for `created_by`.
+    /// Makes a room the current one of a session, and the session a member of it. Returns the room,
+    /// and whether the session was a member before. A new room counts for `created_by`.
     pub(in crate::chat::line) fn enter_current(
         &mut self,
         id: SessionId,
@@ -94,7 +94,7 @@ impl Chat {
     ) -> Done<'t> {
         let room = self.current_room(call.session)?;
         if let Some(topic) = text(call.arguments) {
-            // `-` removes the topic, and so does `""`: that is what people try.
+            // `-` removes the topic. So do empty quotes, because people try them.
             let topic = if matches!(topic, "-" | "\"\"" | "''") { "" } else { topic };
             self.set_topic(call.session, room, topic, out)?;
         }
@@ -155,12 +155,12 @@ impl Chat {
         Ok(())
     }
 
-    /// The room in which a session talks.
+    /// The current room of a session.
     pub(super) fn current_room(&self, id: SessionId) -> Result<RoomId, Refusal<'static>> {
         self.session(id).and_then(|session| session.line().current).ok_or(Refusal::InNoRoom)
     }
 
-    /// A room of this name, that the session is in.
+    /// The room of this name, which the session must be in.
     fn own_room<'t>(&self, id: SessionId, name: &'t str) -> Result<RoomId, Refusal<'t>> {
         RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
         let is_in = |room: &RoomId| self.session(id).is_some_and(|it| it.rooms.contains(room));
