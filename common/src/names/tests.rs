@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn names_are_the_same_under_compatibility_and_case() {
+fn names_are_equal_under_compatibility_and_case() {
     for (a, b) in [
         ("Alice", "aLICE"),
         ("ＡＬＩＣＥ", "alice"),
@@ -20,7 +20,7 @@ fn names_are_the_same_under_compatibility_and_case() {
 }
 
 #[test]
-fn a_name_does_not_pass_for_one_in_another_script() {
+fn a_name_that_imitates_another_script_is_refused() {
     for name in ["w\u{430}tch", "\u{1d430}\u{430}tch", "ｗ\u{430}tch"] {
         assert_eq!(Nick::parse(name), Err(NameError::MixedScripts('\u{430}')), "{name}");
         assert_eq!(
@@ -33,7 +33,7 @@ fn a_name_does_not_pass_for_one_in_another_script() {
 }
 
 #[test]
-fn a_text_of_any_length_costs_no_more_than_a_name_to_look_up() {
+fn a_text_that_is_too_long_has_no_key() {
     assert_eq!(find_key("ＡＬＩＣＥ").as_deref(), Some("alice"));
     assert_eq!(find_key(&"ß".repeat(4_000)), None);
     let longest = Nick::parse(&"e\u{301}".repeat(NICK_CHARS_MAX)).unwrap();
@@ -41,7 +41,7 @@ fn a_text_of_any_length_costs_no_more_than_a_name_to_look_up() {
 }
 
 #[test]
-fn what_is_no_name_says_why() {
+fn an_invalid_name_has_its_reason() {
     assert_eq!(Nick::parse(""), Err(NameError::Empty));
     assert_eq!(Nick::parse("a b"), Err(NameError::Character(' ')));
     assert_eq!(Nick::parse("a.b"), Err(NameError::Character('.')));
@@ -60,7 +60,7 @@ fn what_is_no_name_says_why() {
 }
 
 #[test]
-fn names_have_the_marks_that_their_script_needs() {
+fn names_may_contain_the_marks_of_their_script() {
     for name in [
         "कृष्ण",
         "श्रीमती",
@@ -103,7 +103,7 @@ fn names_have_the_marks_that_their_script_needs() {
 }
 
 #[test]
-fn names_that_hide_something_are_refused() {
+fn names_with_hidden_or_misplaced_characters_are_refused() {
     for (name, hidden) in [
         ("\u{301}a", '\u{301}'),
         ("\u{94d}\u{94d}", '\u{94d}'),
@@ -131,15 +131,15 @@ fn names_that_hide_something_are_refused() {
 }
 
 #[test]
-fn joiners_make_no_other_name_and_a_full_width_hash_no_other_room() {
+fn joiners_and_a_full_width_hash_do_not_make_a_different_name() {
     assert_eq!(Nick::parse("می\u{200c}خواهم"), Nick::parse("میخواهم"));
     assert_eq!(RoomName::parse("＃room").unwrap().as_str(), "#room");
     assert_eq!(&*key_of("＃Room"), RoomName::parse("#room").unwrap().key());
 }
 
-/// Names are keys in the database: what they were folded to by earlier versions stays.
+/// The database stores keys of names, so the keys must not change between versions.
 #[test]
-fn keys_are_what_they_were() {
+fn keys_are_stable() {
     for (name, key) in [
         ("Straße", "strasse"),
         ("İpek", "i\u{307}pek"),
@@ -154,7 +154,10 @@ fn keys_are_what_they_were() {
 
 proptest! {
     #[test]
-    fn a_name_with_marks_is_found_under_its_key(text in "[a-zé\u{915}-\u{94d}\u{e01}-\u{e4d}\u{5d0}\u{5b0}-\u{5c2}\u{1000}-\u{103e}\u{300}-\u{345}\u{200c}\u{200d}]{1,8}") {
+    fn a_name_with_marks_is_found_under_its_key(
+        text in "[a-zé\u{915}-\u{94d}\u{e01}-\u{e4d}\u{5d0}\u{5b0}-\u{5c2}\u{1000}-\u{103e}\
+            \u{300}-\u{345}\u{200c}\u{200d}]{1,8}",
+    ) {
         if let Ok(nick) = Nick::parse(&text) {
             prop_assert_eq!(&*key_of(nick.as_str()), nick.key());
             prop_assert_eq!(&*key_of(nick.key()), nick.key());

@@ -2,7 +2,7 @@
 
 use super::commands::{Row, narrow};
 use super::hints::hint;
-use crate::names::is_seen_alone;
+use crate::names::is_visible_alone;
 use std::borrow::Cow;
 
 /// What a line is. Borrows from the line.
@@ -157,7 +157,7 @@ fn is_letters(name: &str) -> bool {
 /// Whether a character before a command is there by accident: blanks, marks without a
 /// letter to stand on, what isn't assigned, what couldn't be decoded.
 fn is_stray(c: char) -> bool {
-    is_blank(c) || (!c.is_ascii() && !is_seen_alone(c))
+    is_blank(c) || (!c.is_ascii() && !is_visible_alone(c))
 }
 
 /// Whether nothing is seen of a character: spaces of every kind and width, and what has no width.

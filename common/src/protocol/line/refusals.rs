@@ -8,7 +8,7 @@ use crate::limits::{
     ADDRESS_STATE_BYTES_MAX, LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX,
     TOPIC_CHARS_MAX, UDP_SILENCE_SECONDS_MAX,
 };
-use crate::names::{NameError, is_seen_alone};
+use crate::names::{NameError, is_visible_alone};
 
 /// How the refusal of a private message begins if its receiver does not exist. The client recognises
 /// it by this.
@@ -117,7 +117,9 @@ fn explain_name(error: &NameError, rule: &str) -> String {
         NameError::Character(c) if c.is_whitespace() => {
             format!("it may not contain a space; {rule}")
         }
-        NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; {rule}"),
+        NameError::Character(c) if is_visible_alone(*c) => {
+            format!("it may not contain {c}; {rule}")
+        }
         NameError::Character(c) => format!("U+{:04X} is not allowed there; {rule}", u32::from(*c)),
         NameError::MixedScripts(c) => format!(
             "it mixes scripts: {c} (U+{:04X}) looks like a letter of the other script; {rule}",
