@@ -1,13 +1,13 @@
 //! Bytes to text and back, in the charsets of the WHATWG Encoding Standard that contain ASCII.
 //!
-//! A character that a charset lacks is replaced by the most similar one that it has (see
+//! A character that a charset lacks is replaced by the most similar one in the charset (see
 //! `substitutes`), at worst by `?`.
 //!
 //! Charsets without ASCII (UTF-16, ISO-2022-JP) are not supported, because their line ends are not
 //! the byte 0x0A. In all others 0x0A is never part of another character, so lines are split before
 //! they are decoded.
 
-use crate::protocol::line::telnet::Bytes;
+use crate::protocol::line::telnet::CharsetTraits;
 use encoding_rs::{Encoding, UTF_8, X_USER_DEFINED};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -17,16 +17,16 @@ mod substitutes;
 
 pub use stream::StreamDecoder;
 
-/// How a client's bytes are read, and how it is written to. UTF-8 unless it said otherwise.
+/// The charset of a client's input and output. UTF-8 by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charset(&'static Encoding);
 
-/// Why a name is not a charset that can be used here.
+/// Why a label does not name a usable charset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CharsetError {
     /// No charset has this name.
     Unknown,
-    /// A charset, but one without ASCII in it, or with bytes that are no text; carries its proper
+    /// The charset does not contain ASCII, or has bytes that are not text. Holds the charset's
     /// name.
     NotAscii(&'static str),
 }
@@ -41,8 +41,8 @@ impl Charset {
     /// Finds a charset by any of its WHATWG labels, in any case (`gbk`, `cp1251`, `latin1`).
     pub fn by_label(label: &str) -> Result<Charset, CharsetError> {
         let encoding = Encoding::for_label(label.as_bytes()).ok_or(CharsetError::Unknown)?;
-        // In x-user-defined each byte from 0x80 on stands for itself: a control byte of a terminal
-        // would be one.
+        // In x-user-defined each byte from 0x80 on stands for itself, so terminal control bytes
+        // would pass.
         if encoding.is_ascii_compatible() && encoding != X_USER_DEFINED {
             Ok(Charset(encoding))
         } else {
@@ -50,35 +50,35 @@ impl Charset {
         }
     }
 
-    /// The proper name, as WHATWG spells it.
+    /// The name as WHATWG spells it.
     pub fn name(self) -> &'static str {
         self.0.name()
     }
 
-    /// Whether 0xFF stands for a character; where it doesn't, it is Telnet's IAC.
+    /// Whether the byte 0xFF is a character. If not, it is always Telnet's IAC.
     pub fn has_byte_ff(self) -> bool {
         self.0.is_single_byte() && self.0.decode_without_bom_handling(&[0xff]).0 != "\u{fffd}"
     }
 
-    /// How its bytes are read, as far as Telnet is concerned.
-    pub fn bytes(self) -> Bytes {
-        Bytes {
+    /// The properties of the charset that Telnet processing needs.
+    pub fn traits(self) -> CharsetTraits {
+        CharsetTraits {
             has_ff: self.has_byte_ff(),
             is_single: self.0.is_single_byte(),
             is_utf8: self.0 == UTF_8,
         }
     }
 
-    /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't
-    /// valid becomes U+FFFD; escape sequences and control characters other than tab are taken out,
-    /// so that nobody writes to another's terminal what it acts on, and so are those that turn the
-    /// direction of what stands beside them. Backspace and DEL take back the character before them,
-    /// Ctrl-W the word and Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028)
-    /// becomes a space.
+    /// Decodes one line's bytes and appends the text, without its line end, to `text`. Invalid
+    /// bytes become U+FFFD. Escape sequences and control characters other than tab are removed,
+    /// since they could control the terminals of other users. So are characters that change the
+    /// direction of the text around them. Backspace and DEL remove the character before them,
+    /// Ctrl-W the word, Ctrl-U all before it. Other line separators (CR, form feed, U+2028) become
+    /// a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
-        // A program that was told another charset may still begin with it, and with a command after
-        // it.
+        // A program may send a byte order mark of UTF-8 before a command even after it chose
+        // another charset.
         let bytes = bytes
             .strip_prefix(BYTE_ORDER_MARK)
             .filter(|rest| rest.starts_with(b"/"))
@@ -92,8 +92,8 @@ impl Charset {
         }
     }
 
-    /// Appends `text` in this charset to `bytes`; a character that the charset lacks becomes what
-    /// stands nearest to it, at worst `?`.
+    /// Encodes `text` in this charset and appends it to `bytes`. A character that the charset lacks
+    /// is replaced by the most similar one, at worst by `?`.
     pub fn encode(self, text: &str, bytes: &mut Vec<u8>) {
         if self.0 == UTF_8 || text.is_ascii() {
             bytes.extend_from_slice(text.as_bytes());
@@ -106,7 +106,8 @@ impl Charset {
         }
     }
 
-    /// False if the charset lacks a character; then what was appended ends before it.
+    /// False if the charset lacks a character. Then only the text before this character is
+    /// appended.
     fn encode_exactly(self, text: &str, bytes: &mut Vec<u8>) -> bool {
         let mut encoder = self.0.new_encoder();
         let mut rest = text;
@@ -127,7 +128,7 @@ impl Charset {
     }
 }
 
-/// That of UTF-8.
+/// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line without its end: CR LF, LF, or Telnet's CR NUL.
@@ -142,8 +143,8 @@ fn without_line_end(mut line: &[u8]) -> &[u8] {
 
 fn push_printable(decoded: &str, text: &mut String) {
     let is_plain_ascii = |byte: u8| (0x20..0x7f).contains(&byte) || byte == b'\t';
-    // Without an early end, so that the compiler can look at many bytes at a time: nearly always
-    // all of them are plain.
+    // The fold does not stop early, so that the compiler can vectorise it. Nearly always all bytes
+    // are plain.
     if decoded.bytes().fold(true, |all, byte| all & is_plain_ascii(byte)) {
         text.push_str(decoded);
         return;
@@ -164,21 +165,23 @@ fn push_printable(decoded: &str, text: &mut String) {
             }
             '\u{8}' | '\u{7f}' if text.len() > start => drop(text.pop()),
             '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => text.push(' '),
-            c if c.is_control() || acts_on_others(c) || (is_tag(c) && !is_in_flag) => {}
+            c if c.is_control() || changes_neighbours(c) || (is_tag(c) && !is_in_flag) => {}
             c => text.push(c),
         }
     }
 }
 
-/// Invisible characters that change how what stands beside them is shown: embeddings, overrides and
-/// isolates of the Bidirectional Algorithm (the marks of direction, which Hebrew and Arabic need,
-/// change nothing but their own place), deprecated formats, annotations, byte order marks.
-fn acts_on_others(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{feff}')
+/// Whether a character is invisible and changes how the text around it is displayed: embeddings,
+/// overrides and isolates of the Bidirectional Algorithm, deprecated formats, annotations, byte
+/// order marks. The direction marks that Hebrew and Arabic need are not included: their effect is
+/// local.
+fn changes_neighbours(c: char) -> bool {
+    matches!(c,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{feff}')
 }
 
-/// Invisible copies of ASCII. The flags of Scotland and others are made of them, behind a black
-/// flag; elsewhere they hide text.
+/// Whether a character is an invisible copy of an ASCII character. After a black flag they form the
+/// flags of Scotland and others. Elsewhere they would hide text.
 fn is_tag(c: char) -> bool {
     matches!(c, '\u{e0000}'..='\u{e007f}')
 }

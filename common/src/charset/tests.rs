@@ -28,20 +28,20 @@ fn text_passes_through_a_charset_and_back() {
 }
 
 #[test]
-fn what_a_charset_lacks_is_a_question_mark() {
+fn a_missing_character_becomes_a_question_mark() {
     assert_eq!(encoded("gbk", "a😀b"), b"a?b");
     assert_eq!(encoded("windows-1251", "я 你好"), b"\xff ??");
 }
 
 #[test]
-fn what_is_invalid_is_replaced_and_controls_are_gone() {
+fn invalid_bytes_are_replaced_and_controls_are_removed() {
     assert_eq!(decoded("utf-8", b"a\xffb\x1b[31m\0\tc\x07"), "a\u{fffd}b\tc");
     assert_eq!(decoded("utf-8", "a\u{9b}31mb".as_bytes()), "ab");
     assert_eq!(decoded("gbk", b"\xc4"), "\u{fffd}");
 }
 
 #[test]
-fn keys_and_colours_leave_nothing_behind() {
+fn escape_sequences_and_edited_text_are_removed_whole() {
     for sequence in [
         "\x1b[A",
         "\x1b[1;5C",
@@ -86,7 +86,7 @@ fn keys_and_colours_leave_nothing_behind() {
 }
 
 #[test]
-fn what_was_typed_after_esc_stays() {
+fn text_typed_after_esc_is_kept() {
     for text in [
         "hello",
         "Oh dear",
@@ -106,7 +106,7 @@ fn what_was_typed_after_esc_stays() {
 }
 
 #[test]
-fn only_characters_of_the_same_line_are_taken_back() {
+fn only_characters_of_the_same_line_are_erased() {
     let mut text = "before".to_owned();
     Charset::default().decode(b"\x15a\x08\x08\x7fb", &mut text);
     assert_eq!(text, "beforeb");
@@ -123,7 +123,7 @@ fn charsets_without_ascii_are_refused_by_name() {
 }
 
 #[test]
-fn what_ends_a_line_elsewhere_is_a_space() {
+fn other_line_separators_become_a_space() {
     assert_eq!(decoded("utf-8", b"10%\r20%"), "10% 20%");
     assert_eq!(decoded("utf-8", b"10%\r20%\r\r\0\r\n"), "10% 20%");
     for separator in ["\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}"] {
@@ -139,7 +139,7 @@ fn what_ends_a_line_elsewhere_is_a_space() {
 }
 
 #[test]
-fn what_acts_on_other_text_is_gone_and_what_words_need_stays() {
+fn characters_that_change_their_neighbours_are_removed_and_joiners_are_kept() {
     assert_eq!(
         decoded("utf-8", "a\u{202e}b\u{2066}c\u{2069}d\u{feff}e\u{fff9}f\u{e0041}g".as_bytes()),
         "abcdefg"
@@ -186,7 +186,7 @@ fn sentences_pass_through_their_languages_charsets() {
     }
 }
 
-/// Whatever a client can send in its charset, another in the same charset reads.
+/// A client can read all text that another client sends in the same charset.
 #[test]
 fn all_pairs_of_bytes_pass_through_a_charset_and_back() {
     for label in [
@@ -204,7 +204,7 @@ fn all_pairs_of_bytes_pass_through_a_charset_and_back() {
         for lead in 0x80..=0xffu8 {
             for trail in 0x40..=0xffu8 {
                 let text = decoded(label, &[lead, trail]);
-                // Shift_JIS has a range for private use, which is read and can't be written.
+                // Shift_JIS has a range for private use, which is decoded but not encoded.
                 let is_private =
                     text.chars().any(|c| matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fffd}'));
                 if !is_private {
@@ -217,7 +217,7 @@ fn all_pairs_of_bytes_pass_through_a_charset_and_back() {
 }
 
 #[test]
-fn byte_ff_is_a_character_in_some() {
+fn byte_ff_is_a_character_in_some_charsets() {
     for (charset, has) in [
         ("utf-8", false),
         ("gbk", false),
@@ -232,14 +232,25 @@ fn byte_ff_is_a_character_in_some() {
 
 proptest! {
     #[test]
-    fn decoding_never_yields_a_control_character(label in prop::sample::select(vec!["utf-8", "gbk", "gb18030", "big5", "shift_jis", "euc-kr", "windows-1252"]), bytes: Vec<u8>) {
+    fn decoding_never_yields_a_control_character(
+            label in prop::sample::select(vec![
+                "utf-8", "gbk", "gb18030", "big5", "shift_jis", "euc-kr",
+                "windows-1252",
+            ]),
+            bytes: Vec<u8>,
+        ) {
         let text = decoded(label, &bytes);
         prop_assert!(text.chars().all(|c| c == '\t' || !c.is_control()));
         prop_assert!(!encoded(label, &text).contains(&b'\n'));
     }
 
     #[test]
-    fn a_command_after_keys_is_a_command(keys in prop::collection::vec(prop::sample::select(vec!["\x1b[A", "\x1b[1;2~", "\x1bOB", "\x1b", "\x1b[", "\x1b]0;t\x07", "\x08", "\x7f", "\x03", "x\x7f", "\u{9b}5m"]), 0..6)) {
+    fn a_command_after_keys_is_a_command(
+            keys in prop::collection::vec(prop::sample::select(vec![
+                "\x1b[A", "\x1b[1;2~", "\x1bOB", "\x1b", "\x1b[", "\x1b]0;t\x07", "\x08",
+                "\x7f", "\x03", "x\x7f", "\u{9b}5m",
+            ]), 0..6),
+        ) {
         prop_assert_eq!(decoded("utf-8", format!("{}/who", keys.concat()).as_bytes()), "/who");
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`, `IAC SB x …
 //! IAC SE`, the Synch signal's `IAC DM`. A negotiation may contain the byte LF (a window ten lines
-//! high). The input was already split into lines at such bytes, so the state is kept from line to
-//! line and tells whether an LF was part of the text.
+//! high). The input was already split into lines at such bytes. So the state lasts from line to
+//! line, and decides whether an LF was part of the text.
 //!
 //! In a charset whose byte 0xFF is a character (windows-1251: `я`), 0xFF is Telnet's IAC only for a
-//! client that has negotiated. The first negotiation of such a client is recognised by an option
-//! that is a control byte: text does not contain one after two letters.
+//! client that has negotiated. The first negotiation of such a client is recognised by its option,
+//! a control byte: text does not contain a control byte after these two letters.
 //!
 //! A request for an option is answered if it changes something or is refused. The server requests
 //! no options and does not answer refusals, so two sides with these rules never loop.
@@ -32,75 +32,76 @@ const ERASE_LINE: u8 = 248;
 const ABORT: u8 = 238;
 /// The lowest command.
 const EOF: u8 = 236;
-/// The one option that is supported: all eight bits of a byte are the text's, as they are anyway.
+/// The only supported option: all eight bits of a byte are text. This is always the case.
 const BINARY: u8 = 0;
 
-/// One client's Telnet, as it follows from the bytes so far.
+/// The Telnet state of one client after the input so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telnet {
-    place: Place,
+    state: State,
     has_negotiated: bool,
-    /// The client sends binary; it is sent binary.
+    /// Whether binary was agreed for input, and for output.
     binary: [bool; 2],
 }
 
-/// Where in a negotiation the bytes so far have ended.
+/// The position in a negotiation at the end of the input so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-enum Place {
+enum State {
     /// In the text.
     #[default]
     Text,
-    /// Behind an IAC.
+    /// After an IAC.
     Command,
-    /// Behind WILL, WONT, DO or DONT, which it holds: the option's number comes.
+    /// After this WILL, WONT, DO or DONT: the option's number follows.
     Option(u8),
-    /// Inside a subnegotiation of so many bytes so far.
+    /// In a subnegotiation, after this many bytes.
     Subnegotiation(u16),
-    /// Behind an IAC inside a subnegotiation of so many bytes so far.
+    /// After an IAC in a subnegotiation, after this many bytes.
     SubnegotiationCommand(u16),
-    /// Behind 0xFF, which may be a letter.
+    /// After a 0xFF that may be a letter.
     MaybeCommand,
-    /// Behind 0xFF and this byte, which may be two letters.
+    /// After a 0xFF and this byte, which may be two letters.
     MaybeOption(u8),
 }
 
-/// How a charset's bytes are read.
+/// The properties of a charset that matter for Telnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes {
-    /// 0xFF stands for a character.
+pub struct CharsetTraits {
+    /// The byte 0xFF is a character.
     pub has_ff: bool,
     /// Each byte is a character.
     pub is_single: bool,
-    /// UTF-8.
+    /// The charset is UTF-8.
     pub is_utf8: bool,
 }
 
-/// What a client is to be sent for its negotiations, in order.
+/// The answers to a client's negotiations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Negotiations, to be sent as they are.
+    /// Negotiations, which are sent unchanged.
     pub bytes: Vec<u8>,
-    /// It asked whether the server is there.
+    /// The client asked "are you there".
     pub are_you_there: bool,
 }
 
 impl Telnet {
-    /// Whether the client has negotiated: then 0xFF is sent and received twice where it is a
-    /// character.
+    /// Whether the client has negotiated. If so, a 0xFF that is a character is sent twice in both
+    /// directions.
     pub fn has_negotiated(&self) -> bool {
         self.has_negotiated
     }
 
-    /// Whether the bytes so far end in the text, and not in a negotiation or what may become one.
+    /// Whether the input so far ends in text, not in a possible negotiation.
     pub fn is_in_text(&self) -> bool {
-        self.place == Place::Text
+        self.state == State::Text
     }
 
-    /// Appends the text in `bytes` to the line so far.
+    /// Appends the text in `bytes` to `line`, which is the line so far, and the answers to
+    /// `answers`.
     pub fn filter(
         &mut self,
         bytes: &[u8],
-        charset: Bytes,
+        charset: CharsetTraits,
         line: &mut Vec<u8>,
         answers: &mut Answers,
     ) {
@@ -111,11 +112,17 @@ impl Telnet {
         }
     }
 
-    /// A LF has come. Whether it ends the line, and is not a negotiation's.
-    pub fn end_line(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) -> bool {
+    /// Handles an LF. True if it ends the line; false if it belongs to a negotiation.
+    pub fn end_line(
+        &mut self,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) -> bool {
         let before = line.len();
         self.feed(b'\n', charset, line, answers);
-        // Letters that might have become a negotiation come out with it.
+        // CharsetTraits that could have become a negotiation turn out to be text, and are appended before
+        // the LF.
         let is_text = line.len() > before;
         if is_text {
             line.pop();
@@ -123,20 +130,26 @@ impl Telnet {
         is_text
     }
 
-    /// The input is over: what may have become a negotiation is text, and one that has begun is
-    /// nothing.
+    /// Handles the end of input. CharsetTraits that could have become a negotiation are text; an unfinished
+    /// negotiation is dropped.
     pub fn end_input(&mut self, line: &mut Vec<u8>) {
-        match std::mem::take(&mut self.place) {
-            Place::MaybeCommand => line.push(IAC),
-            Place::MaybeOption(command) => line.extend([IAC, command]),
+        match std::mem::take(&mut self.state) {
+            State::MaybeCommand => line.push(IAC),
+            State::MaybeOption(command) => line.extend([IAC, command]),
             _ => {}
         }
     }
 
-    fn feed(&mut self, byte: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
-        use Place::*;
+    fn feed(
+        &mut self,
+        byte: u8,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
+        use State::*;
         let is_doubtful = charset.has_ff && !self.has_negotiated;
-        self.place = match (self.place, byte) {
+        self.state = match (self.state, byte) {
             (Text, IAC) if is_doubtful => MaybeCommand,
             (Text, IAC) => Command,
             (Text, _) => {
@@ -144,14 +157,14 @@ impl Telnet {
                 Text
             }
             (MaybeCommand, SB..=DONT) => MaybeOption(byte),
-            (MaybeCommand, _) => return self.was_text(&[IAC], byte, charset, line, answers),
+            (MaybeCommand, _) => return self.push_text(&[IAC], byte, charset, line, answers),
             (MaybeOption(command), _) if is_option_and_no_text(byte) => {
-                self.take_back_commands(charset, line, answers);
-                self.place = if command == SB { Subnegotiation(0) } else { Option(command) };
+                self.execute_late_commands(charset, line, answers);
+                self.state = if command == SB { Subnegotiation(0) } else { Option(command) };
                 return self.feed(byte, charset, line, answers);
             }
             (MaybeOption(command), _) => {
-                return self.was_text(&[IAC, command], byte, charset, line, answers);
+                return self.push_text(&[IAC, command], byte, charset, line, answers);
             }
             (Command, IAC) => {
                 line.push(IAC);
@@ -160,10 +173,10 @@ impl Telnet {
             (Command, SB) => Subnegotiation(0),
             (Command, WILL..=DONT) => Option(byte),
             (Command, EOF..=249) => {
-                self.obey(byte, charset, line, answers);
+                self.execute(byte, charset, line, answers);
                 Text
             }
-            // Not a command: a stray 0xFF in front of text.
+            // Not a command: a stray 0xFF before text.
             (Command, _) => {
                 line.push(byte);
                 Text
@@ -184,32 +197,43 @@ impl Telnet {
         };
     }
 
-    /// What might have been a negotiation's beginning was text.
-    fn was_text(
+    /// Appends bytes that could have become a negotiation as text, and continues with `byte`.
+    fn push_text(
         &mut self,
         text: &[u8],
         byte: u8,
-        charset: Bytes,
+        charset: CharsetTraits,
         line: &mut Vec<u8>,
         answers: &mut Answers,
     ) {
         line.extend_from_slice(text);
-        self.place = Place::Text;
+        self.state = State::Text;
         self.feed(byte, charset, line, answers);
     }
 
-    /// Now that it is known to be Telnet: commands right before the first negotiation, which were
-    /// taken for letters (Ctrl-C sends IAC IP, IAC DO TM).
-    fn take_back_commands(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+    /// Executes commands directly before the first negotiation, which were taken for letters.
+    /// Ctrl-C sends IAC IP, IAC DO TM.
+    fn execute_late_commands(
+        &mut self,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
         let mut start = line.len();
         while start >= 2 && line[start - 2] == IAC && (SE..=249).contains(&line[start - 1]) {
             start -= 2;
         }
         let commands = line.split_off(start);
-        commands.chunks(2).for_each(|pair| self.obey(pair[1], charset, line, answers));
+        commands.chunks(2).for_each(|pair| self.execute(pair[1], charset, line, answers));
     }
 
-    fn obey(&mut self, command: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+    fn execute(
+        &mut self,
+        command: u8,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
         match command {
             ARE_YOU_THERE => answers.are_you_there = true,
             BREAK | INTERRUPT | ABORT | ERASE_LINE => line.clear(),
@@ -217,7 +241,8 @@ impl Telnet {
                 while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
             }
             ERASE_CHARACTER if charset.is_single => drop(line.pop()),
-            // Where a character's beginning can't be found from its end, nothing is erased.
+            // In other charsets the beginning of a character can't be found from its end, so
+            // nothing is erased.
             _ => {}
         }
     }
@@ -238,15 +263,16 @@ impl Telnet {
     }
 }
 
-/// Whether a byte after two letters is an option's number: a control character that no text has.
+/// Whether a byte after two possible letters is an option: a control character, which text does not
+/// contain.
 fn is_option_and_no_text(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
-/// Whether some bytes, of a line that isn't whole, hold a negotiation or command that is: a client
-/// may wait for its answer before it goes on.
+/// Whether an incomplete line contains a complete negotiation or command. Its client may wait for
+/// the answer before it continues.
 ///
-/// In a charset where 0xFF is a character this may also be so of text.
+/// In a charset where 0xFF is a character, this may be true for text.
 pub fn has_command(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let Some(at) = memchr::memchr(IAC, rest) {
@@ -254,26 +280,27 @@ pub fn has_command(bytes: &[u8]) -> bool {
         match rest {
             [EOF..=249, ..] | [WILL..=DONT, _, ..] => return true,
             [SB, inside @ ..] => return memchr::memmem::find(inside, &[IAC, SE]).is_some(),
-            // Twice: a character.
-            [IAC, behind @ ..] => rest = behind,
+            // A doubled 0xFF is a character.
+            [IAC, after @ ..] => rest = after,
             _ => {}
         }
     }
     false
 }
 
-/// How many bytes of a line are left when negotiations and commands are taken out and obeyed. Where
-/// 0xFF is a character, a few letters may be taken for them.
+/// The length of a line in bytes after negotiations are removed and commands are executed. In a
+/// charset where 0xFF is a character, a few letters may count as such.
 pub fn text_len(line: &[u8]) -> usize {
     if memchr::memchr(IAC, line).is_none() {
         return line.len();
     }
-    let (mut text, utf_8) = (Vec::new(), Bytes { has_ff: false, is_single: false, is_utf8: true });
+    let (mut text, utf_8) =
+        (Vec::new(), CharsetTraits { has_ff: false, is_single: false, is_utf8: true });
     Telnet::default().filter(line, utf_8, &mut text, &mut Answers::default());
     text.len()
 }
 
-/// Doubles each 0xFF, as text is sent to a client that speaks Telnet.
+/// Doubles each 0xFF, for a client that speaks Telnet.
 pub fn double_iac(bytes: &mut Vec<u8>) {
     if bytes.contains(&IAC) {
         *bytes = bytes

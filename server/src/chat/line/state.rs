@@ -92,7 +92,7 @@ impl LineState {
     /// Stores the beginning of a line. A line that is too long is cut here, and refused at its end.
     pub fn begin_line(&mut self, bytes: &[u8]) -> Answers {
         let mut answers = Answers::default();
-        self.telnet.filter(bytes, self.charset.bytes(), &mut self.partial, &mut answers);
+        self.telnet.filter(bytes, self.charset.traits(), &mut self.partial, &mut answers);
         self.partial.truncate(LINE_BYTES_MAX);
         answers
     }
@@ -111,7 +111,7 @@ impl LineState {
         }
         *answers = self.begin_line(line);
         if !self.telnet.is_in_text()
-            && !self.telnet.end_line(self.charset.bytes(), &mut self.partial, answers)
+            && !self.telnet.end_line(self.charset.traits(), &mut self.partial, answers)
         {
             return Ok(false);
         }

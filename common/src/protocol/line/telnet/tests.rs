@@ -2,10 +2,10 @@ use super::*;
 use crate::charset::Charset;
 use proptest::prelude::*;
 
-const UTF_8: Bytes = Bytes { has_ff: false, is_single: false, is_utf8: true };
-const WINDOWS_1251: Bytes = Bytes { has_ff: true, is_single: true, is_utf8: false };
+const UTF_8: CharsetTraits = CharsetTraits { has_ff: false, is_single: false, is_utf8: true };
+const WINDOWS_1251: CharsetTraits = CharsetTraits { has_ff: true, is_single: true, is_utf8: false };
 
-fn filtered(bytes: &[u8], charset: Bytes) -> (Vec<u8>, Telnet, Answers) {
+fn filtered(bytes: &[u8], charset: CharsetTraits) -> (Vec<u8>, Telnet, Answers) {
     let (mut telnet, mut text, mut answers) = (Telnet::default(), Vec::new(), Answers::default());
     telnet.filter(bytes, charset, &mut text, &mut answers);
     (text, telnet, answers)
@@ -20,7 +20,7 @@ fn answers(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn negotiation_is_taken_out() {
+fn negotiations_are_removed() {
     assert_eq!(text(b"\xff\xfb\x1fhe\xff\xf1llo\xff\xfd\x01"), b"hello");
     assert_eq!(text(b"a\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0b"), b"ab");
     assert_eq!(text(b"a\xff\xffb"), b"a\xffb");
@@ -28,7 +28,7 @@ fn negotiation_is_taken_out() {
 }
 
 #[test]
-fn a_line_end_inside_a_subnegotiation_is_not_the_texts() {
+fn an_lf_in_a_subnegotiation_does_not_end_the_line() {
     let (mut text, mut telnet, mut answers) = filtered(b"ab\xff\xfa\x1f\x00\x50\x00", UTF_8);
     assert_eq!(text, b"ab");
     assert!(!telnet.end_line(UTF_8, &mut text, &mut answers));
@@ -39,7 +39,7 @@ fn a_line_end_inside_a_subnegotiation_is_not_the_texts() {
 }
 
 #[test]
-fn a_subnegotiation_without_an_end_does_not_mute_for_ever() {
+fn an_unfinished_subnegotiation_ends_at_its_limit() {
     let mut bytes = b"\xff\xfa".to_vec();
     bytes.resize(SUBNEGOTIATION_BYTES_MAX + 3, b'x');
     bytes.extend_from_slice(b"heard");
@@ -47,7 +47,7 @@ fn a_subnegotiation_without_an_end_does_not_mute_for_ever() {
 }
 
 #[test]
-fn what_is_asked_for_is_refused_and_a_refusal_is_not_answered() {
+fn requests_are_refused_and_refusals_are_not_answered() {
     assert_eq!(answers(b"\xff\xfd\x06"), b"\xff\xfc\x06", "DO TIMING-MARK, WONT TIMING-MARK");
     assert_eq!(
         answers(b"\xff\xfd\x01\xff\xfb\x1f\xff\xfd\x01"),
@@ -58,7 +58,7 @@ fn what_is_asked_for_is_refused_and_a_refusal_is_not_answered() {
 }
 
 #[test]
-fn binary_is_agreed_to_once_each_way() {
+fn binary_is_agreed_once_in_each_direction() {
     assert_eq!(
         answers(b"\xff\xfd\x00\xff\xfb\x00\xff\xfd\x00\xff\xfb\x00"),
         b"\xff\xfb\x00\xff\xfd\x00"
@@ -78,7 +78,7 @@ fn commands_act_on_the_line_so_far() {
 }
 
 #[test]
-fn letters_are_no_negotiation_where_0xff_is_one() {
+fn letters_are_not_negotiations_where_0xff_is_a_letter() {
     let windows_1251 = Charset::by_label("windows-1251").unwrap();
     for words in
         ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"]
@@ -99,7 +99,7 @@ fn letters_are_no_negotiation_where_0xff_is_one() {
 }
 
 #[test]
-fn who_has_negotiated_sends_0xff_twice() {
+fn a_client_that_has_negotiated_sends_0xff_twice() {
     let negotiated = filtered(b"\xff\xfb\x18\xec\xee\xff\xff \xff\xff\xff\xf1", WINDOWS_1251);
     assert_eq!(
         (negotiated.0.as_slice(), negotiated.1.has_negotiated()),
@@ -118,7 +118,7 @@ fn who_has_negotiated_sends_0xff_twice() {
 }
 
 #[test]
-fn a_whole_negotiation_is_noticed_before_its_line_ends() {
+fn a_complete_negotiation_is_found_before_its_line_ends() {
     for bytes in [
         &b"\xff\xf4\xff\xfd\x06"[..],
         b"text\xff\xf6",
@@ -150,7 +150,7 @@ fn negotiations_do_not_count_as_text() {
 
 proptest! {
     #[test]
-    fn how_bytes_arrive_does_not_matter(bytes: Vec<u8>, at in 0usize..100, has_ff: bool) {
+    fn text_does_not_depend_on_how_bytes_arrive(bytes: Vec<u8>, at in 0usize..100, has_ff: bool) {
         let charset = if has_ff { WINDOWS_1251 } else { UTF_8 };
         let whole = filtered(&bytes, charset);
         let (first, second) = bytes.split_at(at.min(bytes.len()));
