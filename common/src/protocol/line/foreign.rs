@@ -1,11 +1,11 @@
-//! Clients of other protocols: recognised by the first bytes that they send, and answered in their
-//! own protocol where a short answer exists.
+//! Recognises clients of other protocols by their first bytes, and has an answer for each: in their
+//! own protocol if a short one exists.
 //!
-//! [`recognise`] reads one table. A row matches only bytes that a person would not type as a first
-//! line: `GET / HTTP/1.1` is a request, `GET well soon` is chat. Where a person might continue the
-//! line (`GET /` off my lawn), the row needs the complete line. Lines that could be either count as
-//! chat: `PING`, `AUTH x`, `SET a b`, `get key`, `stats`. Clients that wait for the server to speak
-//! first (SMTP, FTP, MySQL) receive the welcome and can't be recognised.
+//! [`recognise`] reads one table. A row matches only bytes that a chat user would not type as a
+//! first line: `GET / HTTP/1.1` is a request, `GET well soon` is chat. If a user might continue the
+//! line (`GET /` off my lawn), the row needs the complete line. Ambiguous lines count as chat:
+//! `PING`, `AUTH x`, `SET a b`, `get key`, `stats`. Clients that wait for the server to speak first
+//! (SMTP, FTP, MySQL) receive the welcome and can't be recognised.
 
 mod binary;
 mod http;
@@ -18,7 +18,7 @@ use crate::limits::LINE_BYTES_MAX;
 pub struct Protocol {
     /// The name of the protocol.
     pub name: &'static str,
-    /// The last bytes that the client receives, sent unchanged.
+    /// The answer. It is sent unchanged, and the connection is closed after it.
     pub answer: &'static [u8],
     matches: fn(&[u8]) -> bool,
 }
@@ -37,16 +37,18 @@ macro_rules! refusal {
 
 macro_rules! explanation {
     () => {
-        "This is forkchat, a chat server for lines of text; it does not speak this protocol. Connect with forkchat-client or nc.\n"
+        "This is forkchat, a chat server for lines of text; it does not speak this protocol. \
+         Connect with forkchat-client or nc.\n"
     };
 }
 
-/// A complete response of the protocols that look like HTTP.
+/// A complete response, for HTTP and protocols of the same form.
 macro_rules! bad_request {
     ($version:literal) => {
         concat!(
             $version,
-            " 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 120\r\nConnection: close\r\n\r\n",
+            " 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 120\r\nConnection: close\r\n\r\n",
             explanation!()
         )
         .as_bytes()
@@ -56,12 +58,12 @@ macro_rules! bad_request {
 /// Alert, TLS 1.0, two bytes: fatal, protocol_version (RFC 5246, section 7.2).
 const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
 
-/// An empty SETTINGS frame, then GOAWAY: no stream, HTTP_1_1_REQUIRED, and what a person may read
-/// (RFC 9113, sections 3.4, 6.5 and 6.8).
-const GOAWAY: &[u8] =
-    b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0dthis is forkchat, a chat server; connect with forkchat-client or nc";
+/// An empty SETTINGS frame, then GOAWAY with no stream, HTTP_1_1_REQUIRED and a readable text (RFC
+/// 9113, sections 3.4, 6.5 and 6.8).
+const GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d\
+      this is forkchat, a chat server; connect with forkchat-client or nc";
 
-/// The first row that matches decides, so specific rows come before general ones.
+/// The first matching row decides, so specific rows come before general ones.
 const TABLE: &[Protocol] = &[
     Protocol {
         name: "HTTP/2",
@@ -188,9 +190,9 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "binary data", answer: refusal!("binary data"), matches: binary::is_binary },
 ];
 
-/// The protocol of a connection by its first bytes, if they can't be meant for the chat.
+/// Recognises the protocol of a connection by its first bytes, if they can't be chat.
 ///
-/// `bytes` is what has arrived so far. `None` also means that more bytes may decide.
+/// `bytes` is the input so far. `None` may change to a protocol when more bytes arrive.
 ///
 /// ```
 /// use forkchat_common::protocol::line::foreign::recognise;
@@ -199,7 +201,7 @@ const TABLE: &[Protocol] = &[
 /// assert!(recognise(b"GET /").is_none() && recognise(b"GET /\n").is_some());
 /// ```
 pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
-    // Empty lines may stand before a request.
+    // Empty lines may precede a request.
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let bytes = &bytes[start..];
     TABLE.iter().find(|protocol| (protocol.matches)(bytes))
@@ -210,14 +212,14 @@ pub fn recognise_line(line: &[u8]) -> Option<&'static Protocol> {
     recognise(&[line, b"\n"].concat())
 }
 
-/// The part of a connection's first bytes that [`recognise`] needs, if it recognises them; shorter
-/// than the longest line.
+/// The part of a connection's first bytes by which [`recognise`] recognises them; `None` if it
+/// doesn't. Shorter than [`LINE_BYTES_MAX`].
 pub fn beginning(bytes: &[u8]) -> Option<&[u8]> {
     let beginning = &bytes[..bytes.len().min(LINE_BYTES_MAX - 1)];
     recognise(beginning).map(|_| beginning)
 }
 
-/// The complete lines and a last one that may be incomplete, each without its line end.
+/// The lines without their line ends. The last one may be incomplete.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
@@ -226,7 +228,7 @@ fn first_line(bytes: &[u8]) -> &[u8] {
     lines(bytes).next().unwrap_or_default()
 }
 
-/// The first line, if its end has come.
+/// The first line, if it is complete.
 fn whole_line(bytes: &[u8]) -> Option<&[u8]> {
     bytes.contains(&b'\n').then(|| first_line(bytes))
 }

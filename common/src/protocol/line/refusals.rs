@@ -1,4 +1,4 @@
-//! The words for what was refused: what is wrong, and what to do.
+//! The texts of refusals: what is wrong, and what to do.
 
 use super::commands::Row;
 use super::hints::{Hint, hint};
@@ -10,17 +10,17 @@ use crate::limits::{
 };
 use crate::names::{NameError, is_visible_alone};
 
-/// How the refusal of a private message begins if its receiver does not exist. The client recognises
-/// it by this.
+/// The beginning of the refusal of a private message whose receiver does not exist. The client
+/// recognises the refusal by it.
 pub const NO_USER_NAMED: &str = "no user named ";
 
 const NICK_RULE: &str = "a nickname is 1 to 32 letters, digits and _ - [ ] { } \\ ^ |";
 const ROOM_RULE: &str =
     "a room name is # and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby";
 
-/// One line, without what every refusal begins with. `to` is the name of the refused command.
+/// The text of a refusal, without its `! `. `to` is the name of the refused command.
 pub(super) fn explain(to: Option<&str>, refusal: &Refusal<'_>) -> String {
-    // So an answer is never many times as long as the line that it refuses.
+    // Bounds the length of the answer relative to the refused line.
     let quote = |text| cut(text, QUOTED_CHARS_MAX).0;
     match *refusal {
         Refusal::UnknownCommand(name) => unknown_command(quote(name)),
@@ -128,7 +128,7 @@ fn explain_name(error: &NameError, rule: &str) -> String {
     }
 }
 
-/// The last line of a session that the server ends.
+/// The text of the last line to a session that the server ends.
 pub(super) fn farewell(why: Dismissal) -> String {
     match why {
         Dismissal::Silent => format!(
@@ -145,7 +145,7 @@ pub(super) fn farewell(why: Dismissal) -> String {
     }
 }
 
-/// The line, with its LF, that a client is sent whose connection is rejected.
+/// The line, with its LF, to a client whose connection is rejected.
 pub fn rejection(why: Rejection) -> &'static str {
     match why {
         Rejection::Full => "! the server is full; try again later\n",
@@ -158,7 +158,7 @@ pub fn rejection(why: Rejection) -> &'static str {
     }
 }
 
-/// The same where it may be no longer than a greeting over UDP.
+/// A shorter line for UDP, where it must not be longer than the client's greeting.
 pub fn short_rejection(why: Rejection) -> &'static str {
     match why {
         Rejection::Full | Rejection::NoDescriptors | Rejection::NoProcess => "! full; try later\n",

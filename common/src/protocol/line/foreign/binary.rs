@@ -12,7 +12,7 @@ pub(super) fn is_amqp(bytes: &[u8]) -> bool {
     matches!(bytes, [b'A', b'M', b'Q', b'P', 0..=3, ..])
 }
 
-/// CONNECT, its length in one or two bytes, and the protocol's name: MQTT 3.1.1, section 3.1.
+/// CONNECT, with its length in one or two bytes and the protocol's name: MQTT 3.1.1, section 3.1.
 pub(super) fn is_mqtt(bytes: &[u8]) -> bool {
     let name = |rest: &[u8]| rest.starts_with(b"\0\x04MQTT") || rest.starts_with(b"\0\x06MQIsdp");
     matches!(bytes, [0x10, _, rest @ ..] if name(rest))
@@ -24,8 +24,7 @@ pub(super) fn is_socks5(bytes: &[u8]) -> bool {
     matches!(bytes, [5, count @ 1..=8, methods @ ..] if methods.len() >= usize::from(*count))
 }
 
-/// A message of version 3 that binds, its lengths in the short or the long form: RFC 4511, section
-/// 4.2.
+/// A bind request of version 3, with lengths in the short or the long form: RFC 4511, section 4.2.
 pub(super) fn is_ldap(bytes: &[u8]) -> bool {
     matches!(
         bytes,
@@ -33,12 +32,12 @@ pub(super) fn is_ldap(bytes: &[u8]) -> bool {
     )
 }
 
-/// A byte order mark and a first character of ASCII.
+/// A byte order mark and an ASCII character.
 pub(super) fn is_utf_16(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, 1..=255, 0, ..] | [0xfe, 0xff, 0, 1..=255, ..])
 }
 
-/// A NUL among the first bytes. Telnet sends it too: after a CR, and in negotiations, which begin
+/// A NUL among the first bytes. Telnet also sends NUL: after CR, and in negotiations, which begin
 /// with 0xFF.
 pub(super) fn is_binary(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 8;

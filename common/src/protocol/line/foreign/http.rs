@@ -4,8 +4,8 @@ use super::{first_line, whole_line, words};
 use crate::limits::LINE_BYTES_MAX;
 use memchr::memmem;
 
-/// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of one too long for a line only the beginning is
-/// seen. People who try it out by hand write it in lower case.
+/// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of a request that is too long for a line only the
+/// beginning is visible. People who try it out by hand may type lower case.
 pub(super) fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     let line = first_line(bytes);
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
@@ -26,7 +26,7 @@ pub(super) fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     match between {
         0 if ends_in_version => is_method || is_word && is_path(target),
         0 => is_too_long && is_method && is_address,
-        // A path with spaces in it.
+        // The path contains spaces.
         _ => ends_in_version && is_known && is_address,
     }
 }
@@ -43,7 +43,7 @@ fn is_path(target: &[u8]) -> bool {
     target.starts_with(b"/") || memmem::find(target, b"://").is_some()
 }
 
-/// The same, and `*` and `host:port` for the methods that have them.
+/// As [`is_path`], or `*` or `host:port`, which some methods have.
 fn is_address(target: &[u8]) -> bool {
     is_path(target) || target == b"*" || target.contains(&b':')
 }
@@ -63,7 +63,7 @@ pub(super) fn is_response(bytes: &[u8]) -> bool {
         && words.next().is_some_and(|code| code.len() == 3 && code.iter().all(u8::is_ascii_digit))
 }
 
-/// An object with the members of a request, as miners of Stratum send it.
+/// A JSON object with the members of a request. Stratum miners send it.
 pub(super) fn is_json_rpc(bytes: &[u8]) -> bool {
     let has = |member: &[u8]| memmem::find(bytes, member).is_some();
     bytes.starts_with(b"{") && has(b"\"method\"") && (has(b"\"params\"") || has(b"\"jsonrpc\""))

@@ -42,7 +42,11 @@ fn other_protocols_are_recognised_by_their_first_bytes() {
         (b"LHLO localhost\r\n", "SMTP"),
         (b"EHLO [127.0.0.1]\r\n", "SMTP"),
         (b"EHLO [IPv6:::1]\r\n", "SMTP"),
-        (b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", "XMPP"),
+        (
+            b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client' \
+              xmlns:stream='http://etherx.jabber.org/streams'>",
+            "XMPP",
+        ),
         (b"<?xml version='1.0'?><stream:stream to='x'", "XMPP"),
         (b"<?xml version='1.0'?>\n <stream:stream ", "XMPP"),
         (b"<stream:stream to='x'>", "XMPP"),
@@ -94,7 +98,7 @@ fn other_protocols_are_recognised_by_their_first_bytes() {
 }
 
 #[test]
-fn what_people_say_first_is_said() {
+fn likely_first_lines_of_users_are_chat() {
     for line in [
         "GET well soon",
         "JDWP-Handshake is what debuggers of Java say",
@@ -183,7 +187,7 @@ fn what_people_say_first_is_said() {
         assert_eq!(name(format!("{line}\r\n").as_bytes()), None, "{line:?}");
     }
     assert_eq!(name(b"set alarm 7 30 0\n"), None);
-    // Telnet's negotiations, also such as hold a NUL.
+    // Telnet negotiations, some of which contain a NUL.
     for bytes in [
         &b"\xff\xfd\x03\xff\xfb\x18"[..],
         b"\xff\xfd\0\xff\xfb\0",
@@ -195,7 +199,7 @@ fn what_people_say_first_is_said() {
 }
 
 #[test]
-fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
+fn an_ambiguous_beginning_is_recognised_when_its_line_is_complete() {
     for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL SYNC", "CONFIG GET *", "KEYS *"] {
         assert_eq!(name(line.as_bytes()), None, "{line}");
         assert!(recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
@@ -207,7 +211,7 @@ fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
 }
 
 #[test]
-fn the_frames_of_http_2_have_the_lengths_that_they_say() {
+fn the_http_2_frames_have_correct_lengths() {
     let frame = |bytes: &[u8]| {
         usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2])
     };
@@ -250,12 +254,14 @@ fn answers_are_complete_and_short() {
 
 proptest! {
     #[test]
-    fn the_beginning_of_what_is_recognised_is_recognised(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn beginning_recognises_the_same_bytes_as_recognise(
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
         prop_assert_eq!(beginning(&bytes).is_some(), recognise(&bytes).is_some());
     }
 
     #[test]
-    fn words_are_never_taken_for_a_protocol(text in "[a-zA-Z][a-zA-Z ,.!?]{0,60}") {
+    fn plain_words_are_never_recognised(text in "[a-zA-Z][a-zA-Z ,.!?]{0,60}") {
         prop_assert_eq!(name(text.as_bytes()), None);
         prop_assert!(recognise_line(text.as_bytes()).is_none());
     }

@@ -10,8 +10,7 @@ pub(super) fn is_ssh(bytes: &[u8]) -> bool {
             && rest[..end].iter().all(u8::is_ascii_digit)))
 }
 
-/// `PROXY TCP4 …`, or the signature of its second version without the line ends that it begins
-/// with.
+/// `PROXY TCP4 …`, or the signature of version 2 without its leading line ends.
 pub(super) fn is_proxy(bytes: &[u8]) -> bool {
     let words: Vec<&[u8]> = words(first_line(bytes)).collect();
     let is_first = match words[..] {
@@ -49,8 +48,8 @@ pub(super) fn is_irc(bytes: &[u8]) -> bool {
                 || (second.starts_with(b"NICK ") && is_user(third))))
 }
 
-/// `EHLO mail.example.org`, or with any word when the next command is sent without a wait for the
-/// answer, as senders of spam do; `EHLO everyone` alone may be a person's.
+/// `EHLO mail.example.org`; or `EHLO` with any word if the next command follows without a wait for
+/// the answer, as spam senders do. `EHLO everyone` alone may be chat.
 pub(super) fn is_smtp(bytes: &[u8]) -> bool {
     let is = |line: &[u8], word: &[u8]| {
         line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
@@ -63,7 +62,7 @@ pub(super) fn is_smtp(bytes: &[u8]) -> bool {
             && (goes_on || whole_line(bytes).is_some_and(|line| is_host(line[5..].trim_ascii()))))
 }
 
-/// A host's full name, or its address in brackets: RFC 5321, section 4.1.3.
+/// A full host name, or an address in brackets: RFC 5321, section 4.1.3.
 fn is_host(text: &[u8]) -> bool {
     let is_label = |label: &[u8]| {
         !label.is_empty()
@@ -76,7 +75,7 @@ fn is_host(text: &[u8]) -> bool {
     (is_literal && !text.contains(&b' ')) || is_name || text.eq_ignore_ascii_case(b"localhost")
 }
 
-/// RFC 6120, section 4.2. It is sent without a line end.
+/// A stream header, RFC 6120, section 4.2. Clients send it without a line end.
 pub(super) fn is_xmpp(bytes: &[u8]) -> bool {
     let is_stream = |text: &[u8]| text.trim_ascii_start().starts_with(b"<stream:stream ");
     let has_attribute =
@@ -86,8 +85,8 @@ pub(super) fn is_xmpp(bytes: &[u8]) -> bool {
             && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
 }
 
-/// `set key flags exptime bytes`, and the like, before as many bytes of data. The line ends in CR
-/// LF; a person whose line does may add numbers, and no key is one.
+/// `set key flags exptime bytes`, and similar commands. The line must end in CR LF, and the key
+/// must not be a number, since chat may begin like `add 1 2 3 4`.
 pub(super) fn is_memcached(bytes: &[u8]) -> bool {
     let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
     let Some(line) = memchr::memchr(b'\n', bytes).and_then(|end| bytes[..end].strip_suffix(b"\r"))
@@ -103,17 +102,17 @@ pub(super) fn is_memcached(bytes: &[u8]) -> bool {
     stores && has_key && has_numbers && words.all(|word| is_number(word) || word == b"noreply")
 }
 
-/// `*1`, `$4`, `PING`: an array of strings, of which the first line alone may be a person's; or a
-/// line of words that is never chat.
+/// `*1`, `$4`, `PING`: an array of strings, whose first line alone may be chat; or an inline
+/// command that is never chat.
 pub(super) fn is_redis(bytes: &[u8]) -> bool {
     let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
     (is(first_line(bytes), b'*') && is(second_line(bytes), b'$'))
-        || whole_line(bytes).is_some_and(is_redis_in_words)
+        || whole_line(bytes).is_some_and(is_redis_inline)
 }
 
-/// In capitals, as its manual has them, with what belongs to them.
-fn is_redis_in_words(line: &[u8]) -> bool {
-    // One more than is looked at.
+/// An inline command in capitals with its arguments, as in the manual.
+fn is_redis_inline(line: &[u8]) -> bool {
+    // One word more than the longest pattern.
     let words: Vec<&[u8]> = words(line).take(5).collect();
     let is_quoted = |script: &[u8]| script.starts_with(b"\"") || script.starts_with(b"'");
     match words[..] {
