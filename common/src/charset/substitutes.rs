@@ -2,7 +2,7 @@
 //!
 //! | tried | example |
 //! |---|---|
-//! | a character of the charset that the standard's encoder does not write | `喺` in Big5, whose Hong Kong part is read only |
+//! | a character that the standard only decodes | `喺` in Big5's Hong Kong part |
 //! | another character with the same look | `〜` in Shift_JIS: `～` |
 //! | the letter and its marks, separately | `ế` in windows-1258: `ê` and an acute accent |
 //! | the letter without its marks | `é` in windows-1251: `e` |

@@ -73,7 +73,7 @@ pub struct Framed {
 }
 
 impl Framing {
-    /// Splits peeked `bytes` into at most `lines_max` pieces and calls `each` with each piece and the
+    /// Splits peeked `bytes` into at most `lines_max` pieces. Calls `each` with each piece and the
     /// offset after it.
     pub fn split<'a>(
         &self,

@@ -251,7 +251,8 @@ mod tests {
         apply(&mut chat, &mut outputs, 6, Fact::Answer(answer));
         assert_eq!(
             outputs.text,
-            "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a [#lobby] a: hi\n"
+            "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a \
+             [#lobby] a: hi\n"
         );
     }
 
@@ -302,7 +303,8 @@ mod tests {
         }
         assert_eq!(
             outputs.text,
-            "! you sent too much before the last answer was complete; this line was ignored, send it again\n"
+            "! you sent too much before the last answer was complete; \
+             this line was ignored, send it again\n"
         );
         apply(&mut chat, &mut outputs, 7, Fact::Closed(CloseReason::Reset));
         assert_eq!(chat.requests().count(), 0);

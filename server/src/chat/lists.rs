@@ -4,7 +4,7 @@
 //! of them.
 //!
 //! ```text
-//!  /rooms ──► first part ──► the session waits ──► its worker has written the part: record NextPart
+//!  /rooms ──► first part ──► the session waits ──► worker has written the part: record NextPart
 //!                 ▲                                              │
 //!                 └────────── while there are more ◄─────────────┘
 //! ```

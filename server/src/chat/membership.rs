@@ -104,8 +104,8 @@ impl Chat {
         self.state.rooms.leave(room, id, out.stamp.id, &mut self.state.addresses);
     }
 
-    /// Sets a room's topic, or removes it if it is empty, and notifies the other members. Does nothing
-    /// if it is the same.
+    /// Sets a room's topic, and notifies the other members. An empty topic removes it. Does nothing
+    /// if the topic is unchanged.
     ///
     /// # Errors
     /// The topic is too long, or there is no space for it.

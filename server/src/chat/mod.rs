@@ -25,14 +25,14 @@
 //! | `rooms` | the rooms and their members |
 //! | `talk`, `membership` | messages; names, joins, topics: operations that all protocols share |
 //! | `request` | requests to services and their answers, as values |
-//! | `requests`, `history` | data that only another process has: earlier lines, topics of earlier runs |
+//! | `requests`, `history` | data that only the journal has: earlier lines, topics of earlier runs |
 //! | `lists` | lists that are sent in parts |
 //! | `waiting` | the reason why a session's input waits, and the waiting input |
-//! | `message`, `form`, `deliver` | messages, rendered once for each form and passed to the outboxes |
+//! | `message`, `form`, `deliver` | messages, rendered once for each form, for the outboxes |
 //! | `effect` | the other effects of a record, as values |
 //! | `rate` | rate limits of sessions and addresses |
 //! | `addresses` | the resources that the sessions of each address use together |
-//! | `allowance`, `answer_limit` | how many bytes a UDP session may receive in answer to its own lines |
+//! | `allowance`, `answer_limit` | how many bytes a UDP session may receive for its own lines |
 //! | `snapshot` | the serialised state, by version |
 
 mod addresses;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  a command ──► Request, part of the state ──► the service reads the pending requests
-//!                         ▲                                   │ Answer, a record that names the request
+//!                         ▲                                   │ record Answer with the request's name
 //!                         └──────── until the last part ◄─────┘
 //! ```
 //!
@@ -70,7 +70,10 @@ impl Chat {
         }
         let Some(session) = self.session_mut(request.session) else { return };
         session.requests -= 1;
-        let awaits = |waiting: &Waiting| matches!(waiting.until, Awaited::Answer(name) if name == answer.request);
+        let awaits = |waiting: &Waiting| match waiting.until {
+            Awaited::Answer(name) => name == answer.request,
+            Awaited::List(_) => false,
+        };
         if session.waiting.as_deref().is_some_and(awaits) {
             self.resume_input(request.session, out);
         }

@@ -248,7 +248,8 @@ mod tests {
         assert_eq!(rendered(said.clone(), false), "[#lobby] alice: hi\n");
         assert_eq!(
             rendered(said, true),
-            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n"
+            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice \
+             [#lobby] alice: hi\n"
         );
         let action = Event::Said { room: "#a", source: by("bob"), is_action: true, text: "waves" };
         assert_eq!(rendered(action, false), "[#a] * bob waves\n");
@@ -263,7 +264,8 @@ mod tests {
         let past = Event::Past { room: "#lobby", nick: "alice", text: "hi", is_action: false };
         assert_eq!(
             rendered(past, true),
-            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
+            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice \
+             [#lobby] alice: hi\n"
         );
         let end = |lines, first| Event::HistoryEnd {
             room: "#lobby",
@@ -339,7 +341,8 @@ mod tests {
         );
         assert_eq!(
             rendered(rooms, false),
-            "* #a (2): tea\n* #b (1)\n* … and 4 more rooms; /rooms PATTERN lists those whose names match\n"
+            "* #a (2): tea\n* #b (1)\n\
+             * … and 4 more rooms; /rooms PATTERN lists those whose names match\n"
         );
         let members =
             Event::Members { room: "#a", names: vec!["bob", "eve"], end: ListEnd::LeftOut(1) };

@@ -299,15 +299,18 @@ mod tests {
         ) {
             let stamp = Stamp { id: RecordId::first_of(Sequence(id)), time: Micros(time) };
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            for (event, kind, [room, nick, target, to]) in cases(&room, &nick, &other, &text, &names) {
+            let cases = cases(&room, &nick, &other, &text, &names);
+            for (event, kind, [room, nick, target, to]) in cases {
                 let (tagged, plain) = (lines(&event, stamp, true), lines(&event, stamp, false));
                 prop_assert_eq!(tagged.len(), plain.len());
                 let mut listed = Vec::new();
                 for (tagged, plain) in tagged.iter().zip(&plain) {
                     let read = Tagged::parse(tagged).unwrap();
-                    let tags = [&read.room, &read.nick, &read.target, &read.to].map(Option::as_deref);
-                    prop_assert_eq!((read.event, tags), (kind, [room, nick, target, to]), "{}", tagged);
-                    prop_assert_eq!((read.id, read.time), (Some(stamp.id), Some(Micros(time / 1_000 * 1_000))));
+                    let tags = [&read.room, &read.nick, &read.target, &read.to];
+                    prop_assert_eq!(read.event, kind, "{}", tagged);
+                    prop_assert_eq!(tags.map(Option::as_deref), [room, nick, target, to]);
+                    let millis = Micros(time / 1_000 * 1_000);
+                    prop_assert_eq!((read.id, read.time), (Some(stamp.id), Some(millis)));
                     prop_assert_eq!((read.prose, read.datagram), (plain.as_str(), None));
                     prop_assert_eq!(read.text(), bare(&event, plain));
                     listed.extend(read.names);

@@ -121,7 +121,7 @@ impl Telnet {
     ) -> bool {
         let before = line.len();
         self.feed(b'\n', charset, line, answers);
-        // CharsetTraits that could have become a negotiation turn out to be text, and are appended before
+        // Bytes that could have become a negotiation turn out to be text, and are appended before
         // the LF.
         let is_text = line.len() > before;
         if is_text {
@@ -130,7 +130,7 @@ impl Telnet {
         is_text
     }
 
-    /// Handles the end of input. CharsetTraits that could have become a negotiation are text; an unfinished
+    /// Handles the end of input. Bytes that could have become a negotiation are text; an unfinished
     /// negotiation is dropped.
     pub fn end_input(&mut self, line: &mut Vec<u8>) {
         match std::mem::take(&mut self.state) {

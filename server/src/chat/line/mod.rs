@@ -1,7 +1,7 @@
 //! Sessions of the line protocol: processes their input.
 //!
 //! ```text
-//!  record ─► another protocol's first line? dismiss ─► text (state) ─► say, or the command's handler
+//!  record ─► another protocol's first line? dismiss ─► text (state) ─► say, or command handler
 //! ```
 //!
 //! | file | contents |

@@ -90,7 +90,8 @@ proptest! {
     ) {
         // Two workers that serve one half each, a replica that serves all, and one that starts late
         // from a snapshot.
-        let mut replicas = [Replica::new(&[0]), Replica::new(&[1]), Replica::new(&[0, 1]), Replica::new(&[0, 1])];
+        let slots: [&[u16]; 4] = [&[0], &[1], &[0, 1], &[0, 1]];
+        let mut replicas = slots.map(Replica::new);
         let (mut serials, mut input) = ([0u64; 6], [0u64; 6]);
         for (at, (person, act)) in (1..).zip(&acts) {
             if restored_at == at as usize {

@@ -25,7 +25,8 @@ fn rooms_are_entered_switched_and_left() {
     users.types(1, "/leave");
     assert_eq!(
         users.received(1),
-        "* you left #Dev; you are now talking in #lobby\n* you left #lobby; you are in no room now, join one with /join #ROOM\n"
+        "* you left #Dev; you are now talking in #lobby\n\
+         * you left #lobby; you are in no room now, join one with /join #ROOM\n"
     );
     users.types(1, "anyone?");
     assert!(users.received(1).starts_with("! you are in no room; /join #ROOM first"));

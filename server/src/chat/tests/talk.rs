@@ -24,7 +24,7 @@ fn a_new_session_is_welcomed_and_announced_after_its_first_input() {
     users.types(1, "hello");
     assert_eq!(users.received(0), "* bob joined #lobby\n[#lobby] bob: hello\n");
     users.fact(1, Fact::Arrived);
-    assert_eq!(users.received(0), "", "an arrival is received once");
+    assert_eq!(users.received(0), "", "an arrival is announced once");
 }
 
 #[test]
@@ -83,7 +83,8 @@ fn joins_off_mutes_presence_and_tags_on_is_for_programs() {
     assert_eq!(
         users.received(1),
         format!(
-            "@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n",
+            "@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice \
+             [#lobby] alice: hi\n",
             users.at, users.at
         )
     );
@@ -117,7 +118,8 @@ fn a_private_message_with_a_stray_prefix_is_not_sent_to_the_room() {
     assert_eq!(
         users.received_all(),
         [
-            "! not sent: ⁄msg starts with U+2044, not with /; type /msg for the command, ⁄⁄msg to send it as text\n",
+            "! not sent: ⁄msg starts with U+2044, not with /; \
+             type /msg for the command, ⁄⁄msg to send it as text\n",
             "",
             ""
         ]

@@ -6,8 +6,10 @@ use memchr::memmem;
 /// `SSH-2.0-OpenSSH_10.0`, RFC 4253, section 4.2.
 pub(super) fn is_ssh(bytes: &[u8]) -> bool {
     matches!(first_line(bytes), [b'S', b'S', b'H', b'-', b'1' | b'2', b'.', minor, rest @ ..]
-        if minor.is_ascii_digit() && rest.iter().position(|&byte| byte == b'-').is_some_and(|end| end < rest.len() - 1
-            && rest[..end].iter().all(u8::is_ascii_digit)))
+    if minor.is_ascii_digit()
+        && rest.iter().position(|&byte| byte == b'-').is_some_and(|end| {
+            end < rest.len() - 1 && rest[..end].iter().all(u8::is_ascii_digit)
+        }))
 }
 
 /// `PROXY TCP4 …`, or the signature of version 2 without its leading line ends.
@@ -105,8 +107,12 @@ pub(super) fn is_memcached(bytes: &[u8]) -> bool {
 /// `*1`, `$4`, `PING`: an array of strings, whose first line alone may be chat; or an inline
 /// command that is never chat.
 pub(super) fn is_redis(bytes: &[u8]) -> bool {
-    let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
-    (is(first_line(bytes), b'*') && is(second_line(bytes), b'$'))
+    let is_length = |line: &[u8], sign: u8| {
+        matches!(line, [first, digits @ ..] if *first == sign
+            && !digits.is_empty()
+            && digits.iter().all(u8::is_ascii_digit))
+    };
+    (is_length(first_line(bytes), b'*') && is_length(second_line(bytes), b'$'))
         || whole_line(bytes).is_some_and(is_redis_inline)
 }
 
@@ -157,5 +163,6 @@ pub(super) fn is_rsync(bytes: &[u8]) -> bool {
 
 /// `RFB 003.008`, RFC 6143, section 7.1.1.
 pub(super) fn is_vnc(bytes: &[u8]) -> bool {
-    matches!(first_line(bytes), [b'R', b'F', b'B', b' ', a, b, c, b'.', d, e, f] if [a, b, c, d, e, f].iter().all(|digit| digit.is_ascii_digit()))
+    matches!(first_line(bytes), [b'R', b'F', b'B', b' ', a, b, c, b'.', d, e, f]
+        if [a, b, c, d, e, f].iter().all(|digit| digit.is_ascii_digit()))
 }
