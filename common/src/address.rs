@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_displayed_as_what_it_covers() {
+    fn a_block_is_displayed_with_its_prefix_length() {
         let shown = |text: &str| AddressBlock::of(text.parse().unwrap()).to_string();
         assert_eq!(shown("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(shown("::ffff:192.0.2.1"), "192.0.2.1");

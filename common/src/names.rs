@@ -286,7 +286,7 @@ fn is_middle_dot(c: char) -> bool {
     matches!(c, '\u{b7}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}')
 }
 
-/// Whether such punctuation stands at a valid position (RFC 5892, A.3, A.5 to A.7).
+/// Whether such punctuation is at a valid position (RFC 5892, A.3, A.5 to A.7).
 fn is_between(dot: char, before: &str, after: &str) -> bool {
     let (last, next) = (before.chars().next_back(), after.chars().next());
     let is =

@@ -6,7 +6,7 @@
 //! | another character with the same look | `〜` in Shift_JIS: `～` |
 //! | the letter and its marks, separately | `ế` in windows-1258: `ê` and an acute accent |
 //! | the letter without its marks | `é` in windows-1251: `e` |
-//! | nothing, for what is invisible | a variation selector |
+//! | nothing, for an invisible character | a variation selector |
 //! | `?` | |
 
 use super::Charset;

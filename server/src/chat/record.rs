@@ -37,7 +37,7 @@ pub enum Fact<'a> {
         /// How it is connected.
         transport: Transport,
     },
-    /// A UDP client has proved again that it receives what is sent to its address.
+    /// A UDP client has proved again that it receives datagrams at its address.
     Proved {
         /// The key that each of the client's datagrams must carry from now on, if the client asked
         /// for one.

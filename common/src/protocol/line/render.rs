@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_says_what_to_do_in_one_line() {
+    fn every_refusal_is_one_line_with_advice() {
         for refusal in [
             Refusal::UnknownCommand("dance"),
             Refusal::SlashLookalike('\u{2044}', "msg"),

@@ -105,7 +105,7 @@ fn an_unchanged_topic_notifies_only_the_session_that_set_it() {
 }
 
 #[test]
-fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
+fn the_state_bytes_of_an_address_are_bounded_and_released() {
     let mut users = Users::new(60);
     users.replica.chat.state.rate_limit = RateLimit::OFF;
     let topic = format!("/topic {}", "長".repeat(400));
