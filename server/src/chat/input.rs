@@ -14,8 +14,8 @@ use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::COMMAND_COST_MAX;
 
 impl Chat {
-    /// How many lines a session may send at `now`: the smaller rest of its own budget and its
-    /// address's. [`u64::MAX`] if there is no limit.
+    /// How many lines a session may send at `now`: the smaller of what its own budget and its
+    /// address's allow. [`u64::MAX`] if there is no limit.
     pub fn budget(&self, id: SessionId, now: Micros) -> u64 {
         let Some(session) = self.session(id) else { return 0 };
         let limit = self.state.rate_limit;
@@ -104,7 +104,7 @@ impl Chat {
         }
     }
 
-    /// Registers a session whose client has not sent a first line.
+    /// Registers a session, unless its first line has done so.
     pub(super) fn arrive<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         match self.session(id).map(|session| &session.protocol) {
             Some(ProtocolState::Line(_)) => self.register_guest(id, out),
@@ -135,8 +135,8 @@ impl Chat {
         self.session(id).is_some_and(|session| session.waiting.is_some())
     }
 
-    /// Processes the waiting input of a session, whose answer is complete. Stops after a line for
-    /// whose answer input must wait again.
+    /// Processes the waiting input of a session after the awaited answer is complete. Stops after a
+    /// line for whose answer the input must wait again.
     pub(super) fn resume_input<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         let Some(session) = self.session_mut(id) else { return };
         let Some(waiting) = session.waiting.take() else { return };

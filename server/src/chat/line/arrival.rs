@@ -1,4 +1,4 @@
-//! The begin of a line session. A session gets a name, a room and a welcome only when its client
+//! The start of a line session. A session gets a name, a room and a welcome only when its client
 //! seems to be a chat client: its first line is not another protocol's, or nothing arrives for a
 //! moment, or no complete line arrives for some seconds. A client of another protocol receives an
 //! answer in that protocol as the first bytes of the connection, and other sessions are not
@@ -107,7 +107,7 @@ impl Chat {
     }
 }
 
-/// Tells a member how many members a room has.
+/// The number of members of a room, as a text for one of them.
 pub(super) fn people(members: usize) -> String {
     match members {
         1 => "nobody else is here".to_owned(),

@@ -7,7 +7,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `state` | the session state of this protocol; bytes to text |
-//! | `arrival` | the begin of a session: guest name, lobby, welcome |
+//! | `arrival` | the start of a session: guest name, lobby, welcome |
 //! | `commands` | the handler of each command |
 //! | `form` | the forms of its messages |
 
