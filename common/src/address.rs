@@ -1,9 +1,7 @@
-//! Address blocks: addresses that one customer of a provider controls, and that limits therefore
-//! count together.
+//! Address blocks: addresses that one customer of a provider controls. Limits count them together.
 //!
 //! An IPv4 address usually belongs to one customer (or to many behind one NAT). An IPv6 customer
-//! gets a whole /64 and may use any address in it, so a limit for each single address would limit
-//! nothing.
+//! gets a whole /64 and may use any address in it, so a limit per address would be ineffective.
 //! Source: RFC 6177 (address assignment to end sites), RFC 4291 section 2.5.4 (64-bit interface
 //! ids).
 
@@ -35,7 +33,7 @@ impl AddressBlock {
         })
     }
 
-    /// Whether it is this machine's own.
+    /// Whether this is a loopback address.
     pub fn is_loopback(self) -> bool {
         self.0.is_loopback()
     }
@@ -55,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_displayed_as_what_it_covers() {
+    fn a_block_is_displayed_with_its_prefix_length() {
         let shown = |text: &str| AddressBlock::of(text.parse().unwrap()).to_string();
         assert_eq!(shown("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(shown("::ffff:192.0.2.1"), "192.0.2.1");

@@ -1,9 +1,9 @@
-//! A table with a place for each session, by its cell. Cells are given again, so each entry names its
-//! session: a lookup for an earlier session of the cell finds nothing.
+//! A table of sessions, indexed by cell. Cells are reused, so each entry contains its session's id:
+//! a lookup for an earlier session of the cell finds nothing.
 
 use crate::ids::SessionId;
 
-/// Values of sessions. A lookup costs an index and a comparison.
+/// Values by session. A lookup costs an index and a comparison.
 #[derive(Clone, Debug)]
 pub struct ByCell<T> {
     table: Vec<Option<(SessionId, T)>>,
@@ -17,7 +17,7 @@ impl<T> Default for ByCell<T> {
 }
 
 impl<T> ByCell<T> {
-    /// Puts a session's value in its cell. Returns what was there: its own, or that of an earlier
+    /// Stores a session's value in its cell. Returns the replaced value, of this or an earlier
     /// session.
     pub fn insert(&mut self, session: SessionId, value: T) -> Option<T> {
         let cell = session.cell();
@@ -35,7 +35,7 @@ impl<T> ByCell<T> {
         (*id == session).then_some(value)
     }
 
-    /// A session's value.
+    /// A session's value, mutable.
     pub fn get_mut(&mut self, session: SessionId) -> Option<&mut T> {
         let (id, value) = self.table.get_mut(session.cell())?.as_mut()?;
         (*id == session).then_some(value)
@@ -46,7 +46,7 @@ impl<T> ByCell<T> {
         self.get(session).is_some()
     }
 
-    /// Takes a session's value out.
+    /// Removes a session's value and returns it.
     pub fn take(&mut self, session: SessionId) -> Option<T> {
         let (_, value) = self.table.get_mut(session.cell())?.take_if(|(id, _)| *id == session)?;
         self.len -= 1;
@@ -58,17 +58,17 @@ impl<T> ByCell<T> {
         self.table.get(cell)?.as_ref().map(|(session, _)| *session)
     }
 
-    /// All values, by cell.
+    /// All values, in the order of the cells.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &T)> {
         self.table.iter().flatten().map(|(session, value)| (*session, value))
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

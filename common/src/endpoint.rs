@@ -1,4 +1,4 @@
-//! Network addresses in the form in which records and messages between processes carry them.
+//! Network addresses in records and in messages between processes.
 //!
 //! Serde's own form of a `SocketAddrV6` drops the scope and the flow label. A link-local address
 //! without its scope (`fe80::1%3`) can't be answered. So fields with an address use
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// An address on which the server listens, by its number. What connects there speaks its protocol.
+/// An address on which the server listens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// Its place in the list of listeners.
+    /// The index in the list of listeners.
     pub number: u16,
-    /// What its clients speak.
+    /// The protocol of its clients.
     pub protocol: Protocol,
 }
 
-/// Where a connection comes from, and where it arrived.
+/// The origin of a connection: the client's address, and the listener that accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The client's address.
@@ -28,7 +28,7 @@ pub struct Origin {
     pub listener: Listener,
 }
 
-/// The serialised form of a `SocketAddr` with everything that belongs to it.
+/// Serialises a `SocketAddr` with its scope and flow label, for `#[serde(with)]`.
 pub mod whole {
     use super::{Deserialize, Ipv4Addr, Ipv6Addr, Serialize, SocketAddr, SocketAddrV6};
     use serde::{Deserializer, Serializer};
@@ -71,8 +71,8 @@ pub mod whole {
     }
 }
 
-/// An address as people write it. On a socket for both protocols an IPv4 address comes mapped into
-/// IPv6; the plain one is returned. All other addresses stay as they are, with their scope.
+/// An address as people write it: a socket for both IP versions shows IPv4 addresses mapped into
+/// IPv6, which this undoes. All other addresses are returned unchanged, with their scope.
 pub fn plain(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
@@ -80,24 +80,25 @@ pub fn plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The server's end of a UDP session: the address to which the client sends. Answers leave from
-/// there, since the client takes no others.
+/// The server's address of a UDP session, to which the client sends. Answers leave from there,
+/// since the client drops datagrams from other addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LocalAddress {
-    /// The address; `None` if it is unknown or can't be a source, as a multicast group's: then the
-    /// kernel chooses.
+    /// The address; `None` if it is unknown or can't be a source address, like a multicast group's.
+    /// Then the kernel chooses.
     pub ip: Option<IpAddr>,
-    /// The network interface's index if the address means something on that interface only
-    /// (link-local), else 0.
+    /// The network interface's index if the address is only valid on that interface (link-local),
+    /// else 0.
     pub interface: u32,
 }
 
-/// Both ends of a UDP session. Datagrams with the same ends belong to the same session.
+/// The client's and the server's address of a UDP session. Datagrams with the same addresses belong
+/// to the same session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UdpPath {
-    /// The client's end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The server's end.
+    /// The server's address.
     pub local: LocalAddress,
 }
 
@@ -107,7 +108,7 @@ pub struct UdpPath {
 pub struct Token(pub u64);
 
 impl Token {
-    /// How many characters are shown.
+    /// The length of the text form, in characters.
     pub const CHARS: usize = 13;
 }
 
@@ -123,7 +124,7 @@ impl fmt::Display for Token {
 }
 
 impl fmt::Debug for Token {
-    /// Secret, so it gets into no log output.
+    /// A token is secret, so it must not appear in log output.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
@@ -144,13 +145,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_address_survives_with_scope_and_flow_label(ip: [u8; 16], v4: [u8; 4], port: u16, flow: u32, scope: u32) {
+        fn any_address_survives_with_scope_and_flow_label(
+            ip: [u8; 16],
+            v4: [u8; 4],
+            port: u16,
+            flow: u32,
+            scope: u32,
+        ) {
             prop_assert!(survives(SocketAddrV6::new(ip.into(), port, flow, scope).into()));
             prop_assert!(survives((v4, port).into()));
         }
 
         #[test]
-        fn tokens_differ_in_what_is_shown(one: u64, other: u64) {
+        fn different_tokens_have_different_texts(one: u64, other: u64) {
             prop_assert_eq!(Token(one).to_string() == Token(other).to_string(), one == other);
             prop_assert_eq!(Token(one).to_string().len(), Token::CHARS);
         }

@@ -1,37 +1,36 @@
-//! What happens in the chat and is sent to its sessions, and why something was refused. Values only;
-//! each protocol in [`crate::protocol`] turns them into bytes of its own.
+//! Events of the chat that are sent to sessions, and refusals. These are values; each protocol in
+//! [`crate::protocol`] renders them in its own way.
 
 use crate::ids::{Micros, RecordId};
 use crate::names::NameError;
 
-/// When something happened, and the name of its record. All that follows from one record has this in
-/// common.
+/// The record that caused an event, and its time. All events of one record have the same stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// The record's id.
     pub id: RecordId,
-    /// When it happened, by the wall clock. If the clock was set back, it may be earlier than the time
-    /// of the record before.
+    /// The time by the wall clock. May be earlier than that of the previous record, if the clock
+    /// was set back.
     pub time: Micros,
 }
 
-/// The session that does something, as other sessions see it.
+/// The session that caused an event, as other sessions see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source<'a> {
     /// Its nickname.
     pub nick: &'a str,
-    /// What its client calls the user, as in `nick!user@host`.
+    /// The user name, as in `nick!user@host`.
     pub user: &'a str,
-    /// What is shown for its address.
+    /// The host name that is shown instead of its address.
     pub host: &'a str,
     /// The account that it has proved to own, if any.
     pub account: Option<&'a str>,
 }
 
-/// Something that is sent to sessions. Borrows from the state that it describes.
+/// An event that is sent to sessions. Borrows from the state that it describes.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// A line was said, or an action done, in a room.
+    /// A line or action in a room.
     Said {
         /// The room.
         room: &'a str,
@@ -42,7 +41,7 @@ pub enum Event<'a> {
         /// The text.
         text: &'a str,
     },
-    /// An earlier line of a room: part of its history. Its stamp is that of the line.
+    /// An earlier line of a room, from its history. Has the stamp of that line.
     Past {
         /// The room.
         room: &'a str,
@@ -53,7 +52,7 @@ pub enum Event<'a> {
         /// The text.
         text: &'a str,
     },
-    /// The earlier lines that follow are of another day (UTC): the stamp's.
+    /// The following earlier lines are of another day: the stamp's, in UTC.
     Day,
     /// A private message. Sent to the receiver, and to the sender if it receives its own lines.
     Private {
@@ -80,14 +79,14 @@ pub enum Event<'a> {
         /// The session.
         source: Source<'a>,
     },
-    /// A session ended. Sent to those that share a room with it.
+    /// A session ended. Sent to the sessions that share a room with it.
     Quit {
         /// The session.
         source: Source<'a>,
         /// The reason; may be empty.
         reason: &'a str,
     },
-    /// A session changed its nickname. Sent to those that share a room with it.
+    /// A session changed its nickname. Sent to the sessions that share a room with it.
     Renamed {
         /// The session, with its old nickname.
         source: Source<'a>,
@@ -130,9 +129,9 @@ pub enum Event<'a> {
         /// All lines of the room from this id on were sent.
         since: RecordId,
     },
-    /// Something was refused.
+    /// A line or command was refused.
     Refused {
-        /// The name of the refused command; `None` if it was none.
+        /// The name of the refused command; `None` if it was not a command.
         to: Option<&'a str>,
         /// The reason.
         refusal: Refusal<'a>,
@@ -165,20 +164,20 @@ pub enum Rejection {
     TooManyFromAddress,
     /// The address opens connections too fast.
     TooFast,
-    /// The system gives no descriptor.
+    /// The system is out of file descriptors.
     NoDescriptors,
-    /// The system gives no process.
+    /// The system can't start another process.
     NoProcess,
 }
 
-/// Why the server ended a session, where the session is told.
+/// Why the server ended a session, if the session is notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dismissal {
     /// Nothing was received from it for too long, over UDP.
     Silent,
-    /// What it sent crashed server processes.
+    /// Its input crashed server processes.
     Quarantined,
-    /// The server lost it.
+    /// The server lost the session.
     Lost,
 }
 

@@ -1,4 +1,4 @@
-//! Numeric ids, each with a type of its own so that they are not mixed up.
+//! Numeric ids, each with its own type so that they can't be confused.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -8,15 +8,15 @@ use std::str::FromStr;
 /// A position in the event log: the record that starts at it is the next one.
 ///
 /// Grows with the log's order, within a run and over restarts (a run's first sequence is its start
-/// time in µs, or more if earlier runs came further). Neighbouring records do not have neighbouring
-/// sequences: a sequence counts blocks of the log, not records.
+/// time in µs, or more if an earlier run has used that). Neighbouring records do not have
+/// neighbouring sequences: a sequence counts blocks of the log, not records.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Sequence(pub u64);
 
 impl Sequence {
-    /// How many log blocks `self` is ahead of `earlier`; 0 if it isn't.
+    /// How many log blocks `self` is ahead of `earlier`; 0 if it is not ahead.
     pub fn blocks_since(self, earlier: Sequence) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -28,27 +28,27 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// The name of a record: that of what happened, and of everything that follows from it. The chat, its
-/// clients and the history know a record by this, and only the processes that read the log know it
-/// by its place there. Grows with the log's order, within a run and over restarts.
+/// The id of a record, and of everything that results from it. The chat, its clients and the
+/// history identify a record by this id. Only the processes that read the log use its sequence. Ids
+/// grow with the log's order, within a run and over restarts.
 ///
-/// It is two numbers since the order may be made elsewhere, in messages of several records each:
-/// then they are the message's sequence and the index in it. A log that makes its own order gives
-/// each record its position and index 0.
+/// It has two numbers because another machine may order the records, in messages of several records
+/// each. Then they are the message's sequence and the record's index in it. A log that orders its
+/// own records uses the record's sequence and index 0.
 ///
 /// As text `1042`, or `1042.3` if the index is not 0.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct RecordId {
-    /// The sequence; 0 comes before all records.
+    /// The sequence; 0 precedes all records.
     pub sequence: Sequence,
     /// The index among the records with this sequence.
     pub index: u32,
 }
 
 impl RecordId {
-    /// Before all records.
+    /// Precedes all records.
     pub const ZERO: RecordId = RecordId::first_of(Sequence(0));
 
     /// The first record with this sequence.
@@ -85,19 +85,19 @@ impl Micros {
     /// One second.
     pub const SECOND: u64 = 1_000_000;
 
-    /// The moment `micros` later.
+    /// The time `micros` later.
     pub fn plus(self, micros: u64) -> Micros {
         Micros(self.0.saturating_add(micros))
     }
 
-    /// How long after `earlier` this is, in µs; 0 if it isn't.
+    /// The µs from `earlier` to this; 0 if this is earlier.
     pub fn since(self, earlier: Micros) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// A machine's number among those that share one order of records, below 64. A server that makes its
-/// own order is alone, and is number 0.
+/// The number of a machine among those that share one order of records, below 64. A server that
+/// orders its own records is alone, with number 0.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -110,18 +110,18 @@ impl Node {
     pub const BITS: u32 = 6;
 }
 
-/// A place in the table of processes of a node: the journal's comes first, then those of the
-/// workers. It stays when the process in it is replaced. The low 16 bits are its index in the table,
-/// the others the node.
+/// A slot in a node's table of processes: the journal's comes first, then those of the workers. A
+/// process that replaces another one takes over its slot. The low 16 bits are the index in the
+/// table, the others the node.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Slot(pub u32);
 
 impl Slot {
-    /// The journal's.
+    /// The journal's slot.
     pub const JOURNAL: Slot = Slot::at(0);
-    /// The first worker's, which is always there and keeps the UDP sessions.
+    /// The first worker's. This worker always exists and serves the UDP sessions.
     pub const FIRST_WORKER: Slot = Slot::at(1);
 
     /// The slot at this index on this machine.
@@ -150,7 +150,7 @@ impl Slot {
     }
 }
 
-/// One connection's life, TCP or UDP, unique within a run of the server.
+/// A session, over TCP or UDP. Unique within a run of the server.
 ///
 /// ```text
 /// bit 63                                  26        20                   0
@@ -159,9 +159,9 @@ impl Slot {
 ///     └───────────────────────────────────┴─────────┴────────────────────┘
 /// ```
 ///
-/// The *cell* is the session's place in every table of its node while it lives. The serial number
-/// tells apart those that used the cell in turn. Zero means no session: records that come from no
-/// session carry it.
+/// The *cell* is the session's index in every table of its node while it is open. The serial number
+/// distinguishes the sessions that use the same cell one after another. Zero means no session, as
+/// in records that belong to no session.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -170,7 +170,7 @@ pub struct SessionId(pub u64);
 impl SessionId {
     /// Bits of the cell's index: at most 2^20 sessions at a time.
     pub const CELL_BITS: u32 = 20;
-    /// The session of records that no session made.
+    /// No session, for records that belong to none.
     pub const NONE: SessionId = SessionId(0);
 
     /// A session of this machine. `serial` starts at 1 and is below 2^38; `cell` is below 2^20.
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_id_gives_back_its_parts() {
+    fn a_session_id_returns_its_parts() {
         let id = SessionId::new(77, 1_048_575);
         assert_eq!((id.serial(), id.cell()), (77, 1_048_575));
         assert_eq!(id.to_string(), "1048575.77");
@@ -224,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_gives_back_its_parts() {
+    fn a_slot_returns_its_parts() {
         let slot = Slot::of(Node(3), 7);
         assert_eq!((slot.node(), slot.index(), slot.worker_number()), (Node(3), 7, 6));
         assert_eq!((Slot::at(7).node(), Slot::at(7)), (Node::THIS, Slot(7)));
     }
 
     #[test]
-    fn a_record_id_is_read_back_from_its_text() {
+    fn a_record_id_is_parsed_from_its_text() {
         for (index, text) in [(0, "1042"), (3, "1042.3")] {
             let id = RecordId { sequence: Sequence(1042), index };
             assert_eq!((id.to_string().as_str(), text.parse()), (text, Ok(id)));

@@ -2,22 +2,22 @@
 //! only.
 //!
 //! ```text
-//! bytes from a client ──► what it wants ──► the server's chat ──► Event ──► bytes to a client
-//!                protocol                                       protocol
+//! bytes from a client ──► Input ──► the server's chat ──► Event ──► bytes to a client
+//!                protocol                                protocol
 //! ```
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`address`] | addresses that limits count together |
-//! | [`by_cell`] | a table of sessions by their cells |
+//! | [`address`] | blocks of addresses that limits count together |
+//! | [`by_cell`] | a table of sessions, indexed by cell |
 //! | [`endpoint`] | network addresses in records and messages; cookies and keys |
 //! | [`ids`] | numeric ids and times: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | all limits of the protocol |
 //! | [`names`] | nicknames and room names, and when two of them are equal |
 //! | [`charset`] | bytes to text and back |
-//! | [`event`] | what is sent to sessions: events, refusals |
-//! | [`token_bucket`] | how fast something may be done |
-//! | [`protocol`] | how sessions talk: bytes to what a client wants, and events to bytes |
+//! | [`event`] | events and refusals that are sent to sessions |
+//! | [`token_bucket`] | rate limits |
+//! | [`protocol`] | protocols of sessions: parse input, render events |
 #![forbid(unsafe_code)]
 
 pub mod address;

@@ -1,6 +1,6 @@
-//! Nicknames and room names: which characters they may have, and when two of them are the same.
+//! Nicknames and room names: which characters they may contain, and when two names are equal.
 //!
-//! Two names are the same if they are equal after compatibility normalisation (NFKC) and full case
+//! Two names are equal if they are the same after compatibility normalisation (NFKC) and full case
 //! folding: `Ａlice`, `ALICE` and `alice` are one nickname, `straße` and `STRASSE` one room. A name
 //! keeps its original spelling (as NFC) and has its folded form as *key*.
 //!
@@ -8,9 +8,9 @@
 //! and only a few on one letter. Zero-width joiners are allowed where they change how the name
 //! looks; they are ignored when names are compared.
 //!
-//! Letters of different scripts may look alike. A name that mixes scripts and could pass for a name
-//! in a single script is invalid (`disguise`). A whole name in one script may still look like one
-//! in another (`сосо` and `coco`); the client warns about these.
+//! Letters of different scripts may look alike. A name that mixes scripts but looks like a name in
+//! a single script is invalid (`disguise`). A whole name in one script may still look like one in
+//! another (`сосо` and `coco`); the client warns about these.
 //!
 //! Source: Unicode Standard Annex #15 (normalisation), section 3.13 (default caseless matching),
 //! Annex #31 (identifiers); RFC 5892, appendix A (joiners and middle dots).
@@ -30,35 +30,34 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A person's name: 1 to 32 letters, digits and `_ - [ ] { } \ ^ |`.
+/// A nickname: 1 to 32 letters, digits and `_ - [ ] { } \ ^ |`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nick(Name);
 
-/// A room's name: `#` and 1 to 50 of a nickname's characters or `.`.
+/// A room's name: `#` and 1 to 50 characters, those of nicknames and `.`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomName(Name);
 
-/// Why a text is not a name.
+/// Why a text is not a valid name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// Nothing there.
+    /// The text is empty.
     Empty,
-    /// More characters than the bound, which it carries.
+    /// The text is longer than this limit, in characters.
     TooLong(usize),
-    /// A character that names don't have.
+    /// Names can't contain this character at this position.
     Character(char),
-    /// A letter of another script than the one that all of the name seems to be in.
+    /// The name looks like a name in a single script, but this letter belongs to another.
     MixedScripts(char),
-    /// A room's name that doesn't start with `#`.
+    /// A room's name must start with `#`.
     NoHash,
 }
 
-/// Spelling and key. The key is what is compared.
+/// Spelling and key. Only the key is compared.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Name {
     spelling: Box<str>,
-    /// `None` where it would equal the spelling: most names are ASCII in lower case, and there are
-    /// many of them.
+    /// `None` if it equals the spelling. This saves memory: most names are ASCII in lower case.
     key: Option<Box<str>>,
 }
 
@@ -87,7 +86,7 @@ impl Nick {
         parse(text, "", NICK_CHARS_MAX, NICK_PUNCTUATION).map(Nick)
     }
 
-    /// As it was typed (NFC).
+    /// The original spelling, as NFC.
     pub fn as_str(&self) -> &str {
         &self.0.spelling
     }
@@ -99,13 +98,13 @@ impl Nick {
 }
 
 impl RoomName {
-    /// Parses a room's name as typed, with its `#`, which may be the full-width one.
+    /// Parses a room's name as typed. Its `#` may be the full-width one.
     pub fn parse(text: &str) -> Result<RoomName, NameError> {
         let rest = text.strip_prefix(['#', '\u{ff03}']).ok_or(NameError::NoHash)?;
         parse(rest, "#", ROOM_CHARS_MAX, ROOM_PUNCTUATION).map(RoomName)
     }
 
-    /// As it was typed (NFC), with its `#`.
+    /// The original spelling with its `#`, as NFC.
     pub fn as_str(&self) -> &str {
         &self.0.spelling
     }
@@ -128,30 +127,30 @@ impl fmt::Display for RoomName {
     }
 }
 
-/// The key of a name as typed, whether or not it is a valid name.
+/// The key of a text as typed, which need not be a valid name.
 ///
 /// The work grows with the length of `text`: on a server use [`find_key`].
 pub fn key_of(text: &str) -> Box<str> {
     fold(text).into()
 }
 
-/// As [`key_of`]; `None` for a text so long that no nickname or room has it.
+/// As [`key_of`], but `None` for a text that is too long for any name.
 pub fn find_key(text: &str) -> Option<Box<str>> {
-    // Composing shortens a text at most to a third; see `parse`.
+    // See `parse` for the factor.
     text.chars().nth(4 * (ROOM_CHARS_MAX + 1)).is_none().then(|| key_of(text))
 }
 
 const NICK_PUNCTUATION: &str = "_-[]{}\\^|";
 const ROOM_PUNCTUATION: &str = "_-[]{}\\^|.";
-/// Marks in a row. Burmese and Hebrew need up to four.
+/// The largest number of marks on a letter. Burmese and Hebrew need up to four.
 const MARKS_MAX: usize = 4;
-/// Of those, marks that no script owns, such as accents: what a letter of its own with them isn't
-/// made of. Yoruba and Lithuanian need two.
+/// The largest number of marks on a letter that belong to no script, such as accents, after
+/// composition. Yoruba and Lithuanian need two.
 const ACCENTS_MAX: usize = 2;
 
 fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Result<Name, NameError> {
-    // Before the costly part: composing shortens a text at most to a third (a Hangul syllable is
-    // three letters).
+    // Checked first because normalisation is expensive. It shortens a text at most to a third (a
+    // Hangul syllable is three letters).
     if text.chars().take(4 * chars_max + 1).count() > 4 * chars_max {
         return Err(NameError::TooLong(chars_max));
     }
@@ -166,14 +165,14 @@ fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Resul
         return Err(NameError::TooLong(chars_max));
     }
     let key = fold(&spelling);
-    // A ligature such as U+FDFA is a letter that stands for words with spaces between: what it
-    // stands for counts.
+    // A ligature such as U+FDFA is one letter that stands for several words with spaces. The
+    // expanded form must be valid too.
     if let Some(c) =
         key.chars().find(|&c| !is_base(c, punctuation) && !is_mark(c) && !is_middle_dot(c))
     {
         return Err(NameError::Character(c));
     }
-    // In the key letters for mathematics are those that they look like.
+    // The key has ordinary letters in place of mathematical ones.
     if let Some(c) = first_disguised(&spelling).or_else(|| first_disguised(&key)) {
         return Err(NameError::MixedScripts(c));
     }
@@ -182,7 +181,7 @@ fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Resul
     Ok(Name { spelling: spelling.into(), key })
 }
 
-/// The first character that a name doesn't have, or not at its place.
+/// The first character that a name may not contain, or not at this position.
 fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
     if name
         .bytes()
@@ -222,15 +221,15 @@ fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
     None
 }
 
-/// What a name may begin with. Invisible letters (Hangul fillers) are excluded: with them a name
-/// could pass for another.
+/// Whether a name may begin with a character. Invisible letters (Hangul fillers) are excluded,
+/// because two names that differ in them look the same.
 fn is_base(c: char, punctuation: &str) -> bool {
     (c.is_alphanumeric() && !is_mark(c) && !is_ignorable(c)) || punctuation.contains(c)
 }
 
-/// A mark that is written on, around or beside a letter.
+/// Whether a character is a mark that is written on, around or beside a letter.
 fn is_mark(c: char) -> bool {
-    // Marks for symbols, and halves of marks, are in no word.
+    // Marks for symbols and halves of marks do not occur in words.
     let is_for_symbols =
         matches!(c, '\u{20d0}'..='\u{20ff}' | '\u{1ab0}'..='\u{1aff}' | '\u{fe20}'..='\u{fe2f}');
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
@@ -264,9 +263,9 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Whether a joiner changes what is seen: after a virama, or the one that keeps apart between
-/// letters that would join (RFC 5892, A.1 and A.2).
-fn joins(joiner: char, before: &str, behind: &str) -> bool {
+/// Whether a joiner changes how the name looks: after a virama, or a non-joiner between letters
+/// that would join (RFC 5892, A.1 and A.2).
+fn joins(joiner: char, before: &str, after: &str) -> bool {
     let is_after_virama = before.chars().next_back().is_some_and(|c| {
         CodePointMapData::<CanonicalCombiningClass>::new().get(c) == CanonicalCombiningClass::Virama
     });
@@ -275,28 +274,28 @@ fn joins(joiner: char, before: &str, behind: &str) -> bool {
     let joins_on = before.chars().rev().find(is_seen).is_some_and(|c| {
         matches!(types.get(c), JoiningType::LeftJoining | JoiningType::DualJoining)
     });
-    let joins_back = behind.chars().find(is_seen).is_some_and(|c| {
+    let joins_back = after.chars().find(is_seen).is_some_and(|c| {
         matches!(types.get(c), JoiningType::RightJoining | JoiningType::DualJoining)
     });
-    !behind.is_empty() && (is_after_virama || (joiner == '\u{200c}' && joins_on && joins_back))
+    !after.is_empty() && (is_after_virama || (joiner == '\u{200c}' && joins_on && joins_back))
 }
 
-/// Punctuation inside words: Catalan's middle dot, Hebrew's geresh and gershayim, the dot between
-/// parts of a foreign name in Katakana.
+/// Whether a character is punctuation inside words: Catalan's middle dot, Hebrew's geresh and
+/// gershayim, the dot between the parts of a foreign name in Katakana.
 fn is_middle_dot(c: char) -> bool {
     matches!(c, '\u{b7}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}')
 }
 
-/// Whether such punctuation stands where words have it (RFC 5892, A.3, A.5 to A.7).
-fn is_between(dot: char, before: &str, behind: &str) -> bool {
-    let (last, next) = (before.chars().next_back(), behind.chars().next());
+/// Whether such punctuation is at a valid position (RFC 5892, A.3, A.5 to A.7).
+fn is_between(dot: char, before: &str, after: &str) -> bool {
+    let (last, next) = (before.chars().next_back(), after.chars().next());
     let is =
         |c: Option<char>, scripts: &[Script]| c.is_some_and(|c| scripts.contains(&script_of(c)));
     match dot {
         '\u{b7}' => matches!((last, next), (Some('l' | 'L'), Some('l' | 'L'))),
         '\u{30fb}' => {
             let scripts = [Script::Katakana, Script::Hiragana, Script::Han];
-            // The sign for a long vowel belongs to no script of its own.
+            // The sign for a long vowel belongs to no single script.
             let is_word = |c: Option<char>| is(c, &scripts) || c == Some('\u{30fc}');
             is_word(last) && is_word(next)
         }
@@ -308,9 +307,8 @@ fn is_between(dot: char, before: &str, behind: &str) -> bool {
     }
 }
 
-/// Whether a character can be shown by itself: it is no mark, it isn't invisible, and it stands
-/// for something.
-pub(crate) fn is_seen_alone(c: char) -> bool {
+/// Whether a character is visible by itself: it is no mark, not invisible, and assigned.
+pub(crate) fn is_visible_alone(c: char) -> bool {
     use GeneralCategory::{EnclosingMark, NonspacingMark, PrivateUse, SpacingMark, Unassigned};
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
     let is_shown =
@@ -336,183 +334,4 @@ fn fold(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn names_are_the_same_under_compatibility_and_case() {
-        for (a, b) in [
-            ("Alice", "aLICE"),
-            ("ＡＬＩＣＥ", "alice"),
-            ("straße", "STRASSE"),
-            ("e\u{301}va", "ÉVA"),
-            ("ﬁn", "FIN"),
-        ] {
-            assert_eq!(Nick::parse(a).unwrap(), Nick::parse(b).unwrap(), "{a} and {b}");
-        }
-        assert_ne!(
-            Nick::parse("coco").unwrap(),
-            Nick::parse("сосо").unwrap(),
-            "a Cyrillic о is another letter"
-        );
-    }
-
-    #[test]
-    fn a_name_does_not_pass_for_one_in_another_script() {
-        for name in ["w\u{430}tch", "\u{1d430}\u{430}tch", "ｗ\u{430}tch"] {
-            assert_eq!(Nick::parse(name), Err(NameError::MixedScripts('\u{430}')), "{name}");
-            assert_eq!(
-                RoomName::parse(&format!("#{name}")),
-                Err(NameError::MixedScripts('\u{430}')),
-                "{name}"
-            );
-        }
-        assert!(Nick::parse("Вася_dev").is_ok() && Nick::parse("𝐛ob").is_ok());
-    }
-
-    #[test]
-    fn a_text_of_any_length_costs_no_more_than_a_name_to_look_up() {
-        assert_eq!(find_key("ＡＬＩＣＥ").as_deref(), Some("alice"));
-        assert_eq!(find_key(&"ß".repeat(4_000)), None);
-        let longest = Nick::parse(&"e\u{301}".repeat(NICK_CHARS_MAX)).unwrap();
-        assert_eq!(find_key(&"e\u{301}".repeat(NICK_CHARS_MAX)).as_deref(), Some(longest.key()));
-    }
-
-    #[test]
-    fn what_is_no_name_says_why() {
-        assert_eq!(Nick::parse(""), Err(NameError::Empty));
-        assert_eq!(Nick::parse("a b"), Err(NameError::Character(' ')));
-        assert_eq!(Nick::parse("a.b"), Err(NameError::Character('.')));
-        assert_eq!(Nick::parse("\u{fdfa}"), Err(NameError::Character(' ')));
-        assert_eq!(Nick::parse(&"x".repeat(33)), Err(NameError::TooLong(32)));
-        assert!(Nick::parse(&"é".repeat(32)).is_ok());
-        for invisible in ["dora\u{3164}", "dora\u{1160}", "\u{ffa0}", "\u{345}"] {
-            assert!(
-                matches!(Nick::parse(invisible), Err(NameError::Character(_))),
-                "{invisible:?}"
-            );
-        }
-        assert_eq!(RoomName::parse("lobby"), Err(NameError::NoHash));
-        assert_eq!(RoomName::parse("#"), Err(NameError::Empty));
-        assert_eq!(RoomName::parse("#a.b-c").unwrap().as_str(), "#a.b-c");
-        assert_eq!(RoomName::parse("#a#b"), Err(NameError::Character('#')));
-        assert_eq!(Nick::parse("İpek").unwrap().as_str(), "İpek");
-        assert_eq!(Nick::parse("王小明").unwrap().as_str(), "王小明");
-    }
-
-    #[test]
-    fn names_have_the_marks_that_their_script_needs() {
-        for name in [
-            "कृष्ण",
-            "श्रीमती",
-            "தமிழ்",
-            "น้ำ",
-            "สมชาย์",
-            "မြန်မာ",
-            "ကျွန်ုပ်",
-            "עִבְרִית",
-            "שָׁלוֹם",
-            "مُحَمَّد",
-            "ភាសាខ្មែរ",
-            "ລາວ",
-            "বাংলা",
-            "ਪੰਜਾਬੀ",
-            "ગુજરાતી",
-            "తెలుగు",
-            "ಕನ್ನಡ",
-            "മലയാളം",
-            "සිංහල",
-            "བོད་ཡིག".split('་').next().unwrap(),
-            "አማርኛ",
-            "Vi\u{1ec7}t",
-            "Tie\u{302}\u{301}ng",
-            "ẹ̀kọ́",
-            "ė̃",
-            "ジョン・スミス",
-            "col·lega",
-            "ג׳ורג׳",
-            "می\u{200c}خواهم",
-            "क्\u{200d}ष",
-            "ශ්\u{200d}රී",
-        ] {
-            let nick = Nick::parse(name).unwrap_or_else(|why| panic!("{name}: {why:?}"));
-            assert_eq!(Nick::parse(nick.as_str()), Ok(nick.clone()));
-            assert!(RoomName::parse(&format!("#{name}")).is_ok());
-            let decomposed =
-                icu_normalizer::DecomposingNormalizerBorrowed::new_nfd().normalize(name);
-            assert_eq!(Nick::parse(&decomposed).unwrap(), nick, "{name} in NFD");
-        }
-    }
-
-    #[test]
-    fn names_that_hide_something_are_refused() {
-        for (name, hidden) in [
-            ("\u{301}a", '\u{301}'),
-            ("\u{94d}\u{94d}", '\u{94d}'),
-            ("1\u{301}", '\u{301}'),
-            ("_\u{301}", '\u{301}'),
-            ("dora\u{200d}", '\u{200d}'),
-            ("do\u{200c}ra", '\u{200c}'),
-            ("क्\u{200d}", '\u{200d}'),
-            ("dora\u{fe0f}", '\u{fe0f}'),
-            ("dora\u{34f}", '\u{34f}'),
-            ("dora\u{ad}", '\u{ad}'),
-            ("ក\u{17b4}", '\u{17b4}'),
-            ("dora\u{e49}", '\u{e49}'),
-            ("dora\u{93f}", '\u{93f}'),
-            ("x\u{20dd}", '\u{20dd}'),
-            ("x\u{335}\u{336}\u{337}", '\u{337}'),
-            ("\u{e01}\u{e49}\u{e49}\u{e49}\u{e49}\u{e49}", '\u{e49}'),
-            ("a·b", '·'),
-            ("・", '・'),
-            ("dora\u{202e}", '\u{202e}'),
-            ("😀", '😀'),
-        ] {
-            assert_eq!(Nick::parse(name), Err(NameError::Character(hidden)), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn joiners_make_no_other_name_and_a_full_width_hash_no_other_room() {
-        assert_eq!(Nick::parse("می\u{200c}خواهم"), Nick::parse("میخواهم"));
-        assert_eq!(RoomName::parse("＃room").unwrap().as_str(), "#room");
-        assert_eq!(&*key_of("＃Room"), RoomName::parse("#room").unwrap().key());
-    }
-
-    /// Names are keys in the database: what they were folded to by earlier versions stays.
-    #[test]
-    fn keys_are_what_they_were() {
-        for (name, key) in [
-            ("Straße", "strasse"),
-            ("İpek", "i\u{307}pek"),
-            ("ＡＬＩＣＥ", "alice"),
-            ("ﬁn", "fin"),
-            ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
-            ("王小明", "王小明"),
-        ] {
-            assert_eq!(Nick::parse(name).unwrap().key(), key);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_name_with_marks_is_found_under_its_key(text in "[a-zé\u{915}-\u{94d}\u{e01}-\u{e4d}\u{5d0}\u{5b0}-\u{5c2}\u{1000}-\u{103e}\u{300}-\u{345}\u{200c}\u{200d}]{1,8}") {
-            if let Ok(nick) = Nick::parse(&text) {
-                prop_assert_eq!(&*key_of(nick.as_str()), nick.key());
-                prop_assert_eq!(&*key_of(nick.key()), nick.key());
-                prop_assert_eq!(&Nick::parse(nick.as_str()).unwrap(), &nick);
-            }
-        }
-
-        #[test]
-        fn a_name_is_found_under_its_key(text in "\\PC{1,40}") {
-            if let Ok(nick) = Nick::parse(&text) {
-                prop_assert_eq!(&*key_of(nick.as_str()), nick.key());
-                prop_assert_eq!(&*key_of(nick.key()), nick.key());
-                prop_assert_eq!(&Nick::parse(nick.as_str()).unwrap(), &nick);
-                prop_assert!(nick.as_str().chars().count() <= NICK_CHARS_MAX);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,30 +1,30 @@
-//! A token bucket, stored as one moment in time (the generic cell rate algorithm, ITU-T I.371).
+//! A token bucket, stored as one point in time (the generic cell rate algorithm, ITU-T I.371).
 
 use crate::ids::Micros;
 use serde::{Deserialize, Serialize};
 
-/// How fast something may be done in the long run, and how often at once.
+/// A rate limit: the average rate of an action, and how often it may be done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenBucket {
     /// The bucket's size, in tokens.
     pub burst: u64,
-    /// So many tokens come in …
+    /// The bucket gains this many tokens …
     pub tokens: u64,
-    /// … so many µs. 0: there is no limit.
+    /// … in this many µs. 0: there is no limit.
     pub micros: u64,
 }
 
-/// How much of a bucket is used: the moment at which it will be full again.
+/// How much of a bucket is used, as the time at which it will be full again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Used(pub Micros);
 
 impl TokenBucket {
-    /// How long it takes for so many tokens to come, in µs.
+    /// The time in which the bucket gains `tokens` tokens, in µs.
     pub const fn time_for(self, tokens: u64) -> u64 {
         self.micros.saturating_mul(tokens).div_ceil(self.tokens)
     }
 
-    /// How many tokens are there at `now`; [`u64::MAX`] if there is no limit.
+    /// How many tokens are available at `now`; [`u64::MAX`] if there is no limit.
     pub fn available(self, used: Used, now: Micros) -> u64 {
         if self.micros == 0 {
             return u64::MAX;
@@ -34,12 +34,12 @@ impl TokenBucket {
         left.saturating_mul(self.burst) / whole
     }
 
-    /// When at least one token is there.
+    /// When at least one token is available.
     pub fn next_at(self, used: Used) -> Micros {
         Micros(used.0.0.saturating_sub(self.time_for(self.burst - 1)))
     }
 
-    /// Takes tokens, also ones that aren't there.
+    /// Takes tokens. It may take more than are available.
     pub fn take(self, used: Used, tokens: u64, now: Micros) -> Used {
         Used(used.0.max(now).plus(self.time_for(tokens)))
     }
@@ -52,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_waits_for_a_token_takes_no_more_than_a_burst_and_the_rate(
+        fn takers_that_wait_for_tokens_get_at_most_a_burst_and_the_rate(
             burst in 1_u64..50,
             tokens in 1_u64..20,
             micros in 1_u64..1_000_000,

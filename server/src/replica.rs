@@ -54,8 +54,8 @@ impl<O: Deliveries> Deliveries for Muted<'_, O> {
         false
     }
     fn deliver(&mut self, _: SessionId, _: &[u8]) {}
-    fn keeps_history(&self) -> bool {
-        self.0.keeps_history()
+    fn stores_history(&self) -> bool {
+        self.0.stores_history()
     }
 }
 

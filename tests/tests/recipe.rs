@@ -13,13 +13,13 @@ const TEST: &str = r#"
 
 #[test]
 fn a_command_by_the_recipe() {
-    let mut room = Room::new(2);
-    room.types(0, "/shrug who knows");
-    assert_eq!(room.told(1), "[#lobby] guest1: who knows ¯\\_(ツ)_/¯\n");
-    room.types(0, "/shrug");
-    assert_eq!(room.told(0), "! usage: /shrug TEXT\n");
-    room.types(0, "/help shrug");
-    assert_eq!(room.told(0), "* /shrug TEXT: says the text and shrugs\n");
+    let mut users = Users::new(2);
+    users.types(0, "/shrug who knows");
+    assert_eq!(users.received(1), "[#lobby] guest1: who knows ¯\\_(ツ)_/¯\n");
+    users.types(0, "/shrug");
+    assert_eq!(users.received(0), "! usage: /shrug TEXT\n");
+    users.types(0, "/help shrug");
+    assert_eq!(users.received(0), "* /shrug TEXT: says the text and shrugs\n");
 }
 "#;
 

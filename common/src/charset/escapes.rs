@@ -1,13 +1,13 @@
 //! Removes escape sequences from client input. A terminal sends them for keys without a character
 //! (arrows, the marks around a paste), and programs write them for colours. No part of them is
-//! text, so each is removed whole: a remainder in front of the slash of a command would turn the
-//! command into a line that is said.
+//! text, so each is removed whole: a remainder before the slash of a command would turn the command
+//! into a line for the room.
 //!
 //! Sources: ECMA-48, sections 5.4 (control sequences) and 5.6 (control strings); xterm's ctlseqs
 //! (keys).
 
-/// What follows an escape sequence; `rest` is what follows its ESC. A person may have pressed Esc
-/// and typed on, so what isn't known as a sequence stays.
+/// Skips an escape sequence: `rest` starts after its ESC, the result after its end. A user may have
+/// pressed Esc and typed on, so only known sequences are skipped.
 pub fn after_escape(rest: &str) -> &str {
     let end = match rest.as_bytes() {
         // Function keys of the Linux console.
@@ -15,7 +15,7 @@ pub fn after_escape(rest: &str) -> &str {
         [b'[', ..] => return after_control_sequence(&rest[1..]),
         [b'O', ..] => key_end(rest),
         [b']' | b'P' | b'X' | b'^' | b'_', ..] => string_end(rest),
-        // Which character set the terminal shows.
+        // Selection of the terminal's character set.
         [b'('..=b'+', b'0'..=b'9' | b'A'..=b'Z', ..]
         | [b'%', b'@' | b'G', ..]
         | [b'#', b'3'..=b'8', ..] => Some(2),
@@ -24,24 +24,23 @@ pub fn after_escape(rest: &str) -> &str {
     &rest[end.or_else(|| key_with_alt_end(rest)).unwrap_or(0)..]
 }
 
-/// What follows a control sequence; `rest` is what follows its CSI. A sequence that isn't complete
-/// ends at the first character that doesn't belong to it. No known sequence has a slash in it, so a
-/// slash doesn't belong to it either.
+/// Skips a control sequence: `rest` starts after its CSI, the result after its end. An incomplete
+/// sequence ends at the first character that doesn't belong to it. A slash never belongs to it,
+/// since no known sequence contains one.
 pub fn after_control_sequence(rest: &str) -> &str {
     let rest = rest.trim_start_matches(|c| matches!(c, '0'..='?'));
     let rest = rest.trim_start_matches(|c| matches!(c, ' '..='.'));
     rest.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(rest)
 }
 
-/// Where an arrow or a function key ends that is sent as SS3, maybe with a number for Shift and the
-/// like.
+/// The end of an arrow or function key that is sent as SS3, maybe with a number for modifiers.
 fn key_end(rest: &str) -> Option<usize> {
     let key = rest[1..].trim_start_matches(|c| matches!(c, '0'..='9' | ';'));
     key.starts_with(|c| matches!(c, 'A'..='F' | 'H' | 'M' | 'P'..='S'))
         .then(|| rest.len() - key.len() + 1)
 }
 
-/// Where a control string ends, such as a window's title or a terminal's answer: at BEL or ST.
+/// The end of a control string, such as a window's title or a terminal's answer: after BEL or ST.
 fn string_end(rest: &str) -> Option<usize> {
     let end = rest.find(['\u{7}', '\u{1b}', '\u{9c}'])?;
     let terminator = ["\u{7}", "\u{1b}\\", "\u{9c}"]
@@ -50,8 +49,8 @@ fn string_end(rest: &str) -> Option<usize> {
     Some(end + terminator.len())
 }
 
-/// Where a key ends that was pressed together with Alt. It looks like a character that was typed
-/// after Esc, so it is taken for one unless a command or a control character follows.
+/// The end of a key that was pressed together with Alt. It looks like a character typed after Esc,
+/// so it only counts as a key if a command or a control character follows.
 fn key_with_alt_end(rest: &str) -> Option<usize> {
     matches!(rest.as_bytes(), [key, b'/' | 0..=0x1f, ..] if key.is_ascii_graphic() && *key != b'/')
         .then_some(1)

@@ -1,12 +1,12 @@
-//! Bytes to text where a read may end anywhere, also in the middle of a character.
+//! Decoding of a stream, where a read may end in the middle of a character.
 
 use super::Charset;
 use encoding_rs::Decoder;
 
-/// Decodes the bytes of a connection read by read. Wherever the reads cut the bytes, the text is
-/// the same.
+/// Decodes the bytes of a connection read by read. The text does not depend on where the reads cut
+/// the bytes.
 ///
-/// Control characters stay in the text. [`Charset::decode`], for whole lines, takes them out.
+/// Control characters stay in the text. [`Charset::decode`], for whole lines, removes them.
 pub struct StreamDecoder {
     decoder: Decoder,
     kept: usize,
@@ -18,8 +18,7 @@ impl Charset {
         StreamDecoder { decoder: self.0.new_decoder_without_bom_handling(), kept: 0 }
     }
 
-    /// The text of bytes that are complete, control characters included. What isn't valid becomes
-    /// U+FFFD.
+    /// Decodes complete bytes, including control characters. Invalid bytes become U+FFFD.
     pub fn decode_all(self, bytes: &[u8]) -> String {
         self.0.decode_without_bom_handling(bytes).0.into_owned()
     }
@@ -27,7 +26,7 @@ impl Charset {
 
 impl StreamDecoder {
     /// Appends the characters that are complete with these bytes to `text`. An incomplete character
-    /// at the end is kept until its other bytes come. What isn't valid becomes U+FFFD.
+    /// at the end is kept until its other bytes arrive. Invalid bytes become U+FFFD.
     pub fn decode(&mut self, bytes: &[u8], text: &mut String) {
         // Byte by byte, since the decoder does not report how many bytes it keeps.
         for byte in bytes {
@@ -35,14 +34,14 @@ impl StreamDecoder {
             self.feed(&[*byte], text, false);
             self.kept = match self.is_between_characters() {
                 true => 0,
-                // The bytes before were not valid; this one begins another character.
+                // The kept bytes were invalid; this one begins another character.
                 false if text.len() > length => 1,
                 false => self.kept + 1,
             };
         }
     }
 
-    /// How many bytes are kept: those of a character that is not complete.
+    /// The number of kept bytes of an incomplete character.
     pub fn kept(&self) -> usize {
         self.kept
     }
@@ -53,14 +52,14 @@ impl StreamDecoder {
     }
 
     fn feed(&mut self, bytes: &[u8], text: &mut String, is_last: bool) {
-        // Without room the decoder would stop early. Its answer overflows only for lengths near
-        // usize::MAX.
+        // Without this space the decoder would stop early. The length overflows only for inputs
+        // near usize::MAX.
         text.reserve(self.decoder.max_utf8_buffer_length(bytes.len()).unwrap_or_default());
         let _ = self.decoder.decode_to_string(bytes, text, is_last);
     }
 
-    /// The decoder has no method for this question. But this method of its answers `None` in the
-    /// middle of a character.
+    /// The decoder has no method for this question, but this one returns `None` in the middle of a
+    /// character.
     fn is_between_characters(&self) -> bool {
         self.decoder.latin1_byte_compatible_up_to(&[]).is_some()
     }
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_what_is_not_valid() {
+    fn invalid_bytes_are_not_kept() {
         assert_eq!(
             read(by_label("utf-8"), &[b"\xe4\xe4", b"a"]),
             ("\u{fffd}\u{fffd}a".to_owned(), vec![1, 0])
@@ -135,7 +134,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn wherever_reads_cut_bytes_the_text_is_the_same(label in prop::sample::select(&LABELS[..]), reads: Vec<Vec<u8>>) {
+        fn the_text_does_not_depend_on_where_reads_cut_the_bytes(
+            label in prop::sample::select(&LABELS[..]),
+            reads: Vec<Vec<u8>>,
+        ) {
             let reads: Vec<&[u8]> = reads.iter().map(Vec::as_slice).collect();
             let (text, kept) = read(by_label(label), &reads);
             prop_assert_eq!(text, by_label(label).decode_all(&reads.concat()));
@@ -143,14 +145,18 @@ mod tests {
         }
 
         #[test]
-        fn wherever_text_is_cut_it_is_the_same(label in prop::sample::select(&LABELS[..]), words in "[ a-zа-я你好再见吃饭한글かな]{0,20}", cut in 0..100_usize) {
+        fn valid_text_may_be_cut_anywhere(
+            label in prop::sample::select(&LABELS[..]),
+            words in "[ a-zа-я你好再见吃饭한글かな]{0,20}",
+            cut in 0..100_usize,
+        ) {
             let (charset, mut bytes) = (by_label(label), Vec::new());
             charset.encode(&words, &mut bytes);
             let (before, after) = bytes.split_at(cut.min(bytes.len()));
             let (text, kept) = read(charset, &[before, after]);
             prop_assert_eq!(text, charset.decode_all(&bytes));
             prop_assert_eq!(kept[1], 0);
-            // What was not kept is the text of whole characters.
+            // The bytes that were not kept are whole characters.
             let whole = charset.decode_all(&before[..before.len() - kept[0]]);
             prop_assert!(!whole.contains(char::REPLACEMENT_CHARACTER), "{}", whole);
         }

@@ -2,11 +2,11 @@
 //!
 //! | tried | example |
 //! |---|---|
-//! | a character of the charset that the standard's encoder does not write | `喺` in Big5, whose Hong Kong part is read only |
+//! | a character that the standard only decodes | `喺` in Big5's Hong Kong part |
 //! | another character with the same look | `〜` in Shift_JIS: `～` |
 //! | the letter and its marks, separately | `ế` in windows-1258: `ê` and an acute accent |
 //! | the letter without its marks | `é` in windows-1251: `e` |
-//! | nothing, for what is invisible | a variation selector |
+//! | nothing, for an invisible character | a variation selector |
 //! | `?` | |
 
 use super::Charset;
@@ -18,7 +18,7 @@ use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed}
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Characters that look the same or nearly so; the first that a charset has is sent.
+/// Substitutes that look the same or similar. The first one that the charset has is used.
 const ALIKE: &[(char, &[&str])] = &[
     ('\u{301c}', &["\u{ff5e}", "\u{223c}", "~"]),
     ('\u{ff5e}', &["\u{301c}", "\u{223c}", "~"]),
@@ -53,7 +53,7 @@ const ALIKE: &[(char, &[&str])] = &[
     ('\u{2009}', &[" "]),
     ('\u{20ac}', &["EUR"]),
     ('\u{2116}', &["No."]),
-    // Romanian's letters with a comma, which older charsets have with a cedilla.
+    // Romanian letters with a comma. Older charsets have them with a cedilla.
     ('\u{218}', &["\u{15e}", "S"]),
     ('\u{219}', &["\u{15f}", "s"]),
     ('\u{21a}', &["\u{162}", "T"]),
@@ -68,17 +68,17 @@ const ALIKE: &[(char, &[&str])] = &[
     ('\u{d8}', &["O"]),
 ];
 
-/// Appends `text`, which holds something that `charset` lacks.
+/// Encodes `text`, which contains a character that `charset` lacks.
 pub(super) fn encode(charset: Charset, text: &str, bytes: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
-        // A letter and the marks on it, which other systems send as one character.
-        let (cluster, behind) = rest.split_at(
+        // A letter and its marks. Other systems send them as one character.
+        let (cluster, after) = rest.split_at(
             rest[letter.len_utf8()..]
                 .find(|c| !is_mark(c))
                 .map_or(rest.len(), |end| letter.len_utf8() + end),
         );
-        rest = behind;
+        rest = after;
         if charset.0 == BIG5
             && let Some((_, sequence)) = BIG5_PAIRS.iter().find(|(pair, _)| *pair == cluster)
         {
@@ -102,7 +102,7 @@ fn encode_nearest(charset: Charset, c: char, bytes: &mut Vec<u8>) {
     }
 }
 
-/// The sequences of Big5 that stand for two characters each.
+/// The byte pairs of Big5 that stand for two characters each.
 const BIG5_PAIRS: [(&str, [u8; 2]); 4] = [
     ("Ê\u{304}", [0x88, 0x62]),
     ("Ê\u{30c}", [0x88, 0x64]),
@@ -115,14 +115,14 @@ fn encode_char(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
     if charset.encode_exactly(c.encode_utf8(&mut [0; 4]), bytes) {
         return true;
     }
-    let only_read = if charset.0 == BIG5 {
-        BIG5_ONLY_READ.get(&c)
+    let decode_only = if charset.0 == BIG5 {
+        BIG5_DECODE_ONLY.get(&c)
     } else if charset.0 == EUC_JP {
-        EUC_JP_ONLY_READ.get(&c)
+        EUC_JP_DECODE_ONLY.get(&c)
     } else {
         None
     };
-    only_read.inspect(|known| bytes.extend_from_slice(known)).is_some()
+    decode_only.inspect(|known| bytes.extend_from_slice(known)).is_some()
 }
 
 /// Appends a letter with as many of its marks as the charset has, combined into one character or
@@ -149,7 +149,7 @@ fn encode_parts(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
         return false;
     }
     for mark in marks {
-        // Without it the letter can still be read.
+        // A mark that the charset lacks is left out: the letter is still readable.
         encode_char(charset, mark, bytes);
     }
     true
@@ -167,34 +167,39 @@ fn encode_alike(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
     })
 }
 
-/// Whether text can be read without it: an accent on a letter, or what chooses among the looks of
-/// another character.
+/// Whether text is readable without a character: an accent on a letter, or a selector among the
+/// variants of another character.
 fn is_dispensable(c: char) -> bool {
     is_mark(c)
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{ad}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(c,
+            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{ad}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn is_mark(c: char) -> bool {
     CanonicalCombiningClassMapBorrowed::new().get_u8(c) >= 200
 }
 
-/// Sequences of two bytes that Big5 reads, of characters that the standard's encoder doesn't write:
-/// the Hong Kong Supplementary Character Set.
-static BIG5_ONLY_READ: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
+/// Byte pairs that Big5 decodes to characters that the standard's encoder does not encode: the Hong
+/// Kong Supplementary Character Set.
+static BIG5_DECODE_ONLY: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
     let pairs =
         (0x81..=0xfeu8).flat_map(|lead| (0x40..=0xfeu8).map(move |trail| vec![lead, trail]));
-    only_read(Charset(BIG5), pairs)
+    decode_only(Charset(BIG5), pairs)
 });
 
-/// Sequences of three bytes that EUC-JP reads and doesn't write: JIS X 0212.
-static EUC_JP_ONLY_READ: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
+/// Sequences of three bytes that EUC-JP decodes but does not encode: JIS X 0212.
+static EUC_JP_DECODE_ONLY: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
     let triples =
         (0xa1..=0xfeu8).flat_map(|row| (0xa1..=0xfeu8).map(move |cell| vec![0x8f, row, cell]));
-    only_read(Charset(EUC_JP), triples)
+    decode_only(Charset(EUC_JP), triples)
 });
 
-/// Of sequences for the same character the first is taken.
-fn only_read(charset: Charset, sequences: impl Iterator<Item = Vec<u8>>) -> HashMap<char, Vec<u8>> {
+/// The characters that are only decoded, with their first sequence each.
+fn decode_only(
+    charset: Charset,
+    sequences: impl Iterator<Item = Vec<u8>>,
+) -> HashMap<char, Vec<u8>> {
     let (mut known, mut scratch) = (HashMap::new(), Vec::new());
     for sequence in sequences {
         let text = charset.0.decode_without_bom_handling(&sequence).0;
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn hong_kongs_characters_are_written_as_they_are_read() {
+    fn hong_kong_characters_are_encoded_as_they_are_decoded() {
         assert_eq!(reads("big5-hkscs", "我哋喺度"), "我哋喺度");
         assert_eq!(reads("big5", "嘅😀"), "嘅?");
     }
@@ -251,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_the_same_stands_for_what_a_charset_lacks() {
+    fn a_missing_character_is_replaced_by_a_similar_one() {
         assert_eq!(reads("shift_jis", "あ〜‖"), "あ～∥");
         assert_eq!(reads("koi8-r", "“да” — 5 €…"), "\"да\" - 5 EUR...");
         assert_eq!(reads("iso-8859-2", "știință"), "ştiinţă");

@@ -1,5 +1,4 @@
-//! Finds names that mix scripts and could pass for a name in a single script: `wаtch` with a
-//! Cyrillic а.
+//! Finds names that mix scripts but look like a name in a single script: `wаtch` with a Cyrillic а.
 //!
 //! People do mix scripts in their names (`Вася_dev`). So a name counts as disguised only if each of
 //! its letters has a lookalike in one script. Letters that no name in that script would have
@@ -15,7 +14,7 @@ use std::sync::LazyLock;
 use unicode_security::GeneralSecurityProfile;
 use unicode_security::confusable_detection::skeleton;
 
-/// Scripts with letters that look like those of another of them.
+/// Scripts with letters that look like letters of other scripts in this list.
 const ALIKE: [Script; 7] = [
     Script::Latin,
     Script::Cyrillic,
@@ -25,11 +24,11 @@ const ALIKE: [Script; 7] = [
     Script::Coptic,
     Script::Lisu,
 ];
-/// All letters of those are below this.
+/// All letters of these scripts are below this.
 const END: char = '\u{20000}';
 
-/// The first letter of another script than the one that a name seems to be in; `None` for a name in
-/// one script, and for one that is seen to mix them.
+/// The first letter that belongs to another script than the name seems to be in. `None` for a name
+/// in one script, and for one that mixes scripts visibly.
 pub fn first_disguised(name: &str) -> Option<char> {
     if name.is_ascii() {
         return None;
@@ -48,19 +47,19 @@ pub fn first_disguised(name: &str) -> Option<char> {
     letters.iter().find(|&&(_, other)| other != script).map(|&(c, _)| c)
 }
 
-/// Whether a letter looks like one of this script.
+/// Whether a letter looks like a letter of this script.
 fn has_like(c: char, script: Script) -> bool {
-    /// Of each of those scripts what its letters look like.
-    static LOOKS: LazyLock<HashSet<(Script, String)>> = LazyLock::new(|| {
+    /// The skeletons of the letters of each script in `ALIKE`.
+    static SKELETONS: LazyLock<HashSet<(Script, String)>> = LazyLock::new(|| {
         let letters = ('A'..END)
             .map(|c| (script_of(c), c))
             .filter(|(script, c)| ALIKE.contains(script) && c.identifier_allowed());
-        letters.map(|(script, c)| (script, look(c))).collect()
+        letters.map(|(script, c)| (script, skeleton_of(c))).collect()
     });
-    LOOKS.contains(&(script, look(c)))
+    SKELETONS.contains(&(script, skeleton_of(c)))
 }
 
-fn look(c: char) -> String {
+fn skeleton_of(c: char) -> String {
     skeleton(c.encode_utf8(&mut [0; 4])).collect()
 }
 
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mixture_that_could_pass_for_one_script_is_found() {
+    fn a_mixture_that_looks_like_one_script_is_found() {
         for (name, foreign) in [
             ("w\u{430}tch", '\u{430}'),
             ("\u{430}lice", 'l'),
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_one_script_and_one_that_is_seen_to_mix_them_are_none() {
+    fn names_in_one_script_and_visible_mixtures_are_allowed() {
         for name in [
             "alice",
             "Иван-007",

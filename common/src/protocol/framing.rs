@@ -1,77 +1,79 @@
-//! Splits peeked bytes into lines. Pure: the result depends on the bytes alone. What is particular to
-//! a protocol stands in its [`Framing`].
+//! Splits peeked bytes into lines. The result depends only on the bytes. Each protocol describes
+//! its rules in a [`Framing`].
 
 use std::ops::ControlFlow;
 
 /// How a protocol's bytes are split into lines.
 #[derive(Debug)]
 pub struct Framing {
-    /// A line with its line end has at most so many bytes. A longer one is refused once, and skipped
-    /// to its end.
+    /// The largest length of a line in bytes, including its line end. A longer line is refused once
+    /// and skipped to its end.
     pub line_bytes_max: usize,
-    /// Finds the last byte of the first line's end.
+    /// Returns the index of the last byte of the first line's end.
     pub line_end: fn(&[u8]) -> Option<usize>,
-    /// How many bytes of a line count for its length.
+    /// Returns how many bytes of a line count for its length.
     pub counted_len: fn(&[u8]) -> usize,
-    /// Whether the session's further input may have to wait after this line, so that the lines after
-    /// it are better left in the kernel. A wrong yes costs some speed, a wrong no some memory.
+    /// Whether the session's further input may have to wait after this line. Then the following
+    /// lines should stay in the kernel. A wrong yes costs some speed, a wrong no some memory.
     pub may_wait_after: fn(&[u8]) -> bool,
-    /// Whether an unfinished line is to be taken before its end has come: its client may wait for an
-    /// answer to what is in it.
+    /// Whether an unfinished line must be taken before its end arrives, because its client may wait
+    /// for an answer to a part of it.
     pub is_urgent: fn(&[u8]) -> bool,
-    /// Of a connection's first bytes, those that show that its client speaks another protocol.
+    /// Returns the part of a connection's first bytes that shows that its client speaks another
+    /// protocol.
     pub foreign_beginning: for<'a> fn(&'a [u8]) -> Option<&'a [u8]>,
 }
 
-/// One piece of input, in order. Lines come without their line end.
+/// A piece of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// A line, as the client sent it, without its line end's last byte.
+    /// A line as the client sent it, without the last byte of its line end.
     Line(&'a [u8]),
     /// The beginning of a line that is taken before its end.
     LineBegins(&'a [u8]),
-    /// So many bytes that no line may be that long: the line they begin is refused, its rest skipped.
+    /// The beginning of a line that is too long. The line is refused and its rest skipped.
     LongLineBegins,
     /// The end of a line that was too long.
     LongLineEnds,
 }
 
-/// What follows the peeked bytes.
+/// What follows after the peeked bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// More may come.
     More,
     /// The client's end of input: a last line needs no line end.
     EndOfInput,
-    /// The connection is broken: what was complete still counts.
+    /// The connection is broken. Complete lines still count.
     Reset,
 }
 
-/// Where some input begins.
+/// The position at which the bytes begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The first bytes of the connection.
+    /// Whether they are the first bytes of the connection.
     pub is_first: bool,
-    /// Inside a line that was too long.
+    /// Whether they begin inside a line that was too long.
     pub in_long_line: bool,
 }
 
-/// What became of some input.
+/// The result of [`Framing::split`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Framed {
-    /// Bytes that may be consumed once the pieces are recorded. They include bytes of a line that is
-    /// too long, which need no record.
+    /// The number of bytes that may be consumed after the pieces are recorded. Includes bytes of a
+    /// line that is too long, which need no record.
     pub consumed: usize,
-    /// Bytes of an unfinished line that stay; 0 also if there are more lines than were allowed.
+    /// The number of bytes of an unfinished line, which are not consumed. Also 0 if there are more
+    /// lines than allowed.
     pub rest: usize,
     /// Whether the next byte belongs to a line that was too long.
     pub in_long_line: bool,
-    /// No input is left, and none will come.
+    /// Whether no input is left, and none will arrive.
     pub is_over: bool,
 }
 
 impl Framing {
-    /// Splits peeked `bytes` into at most `lines_max` pieces and calls `each` with each piece and the
+    /// Splits peeked `bytes` into at most `lines_max` pieces. Calls `each` with each piece and the
     /// offset after it.
     pub fn split<'a>(
         &self,
@@ -81,8 +83,8 @@ impl Framing {
         lines_max: usize,
         mut each: impl FnMut(Piece<'a>, usize),
     ) -> Framed {
-        // Another protocol's request may have no line end, and what follows its first line belongs to
-        // it.
+        // A request of another protocol may have no line end, and the lines after its first line
+        // belong to it.
         if start.is_first
             && let Some(beginning) = (self.foreign_beginning)(bytes)
         {
@@ -111,13 +113,13 @@ impl Framing {
                 After::EndOfInput => rest == 0,
                 After::Reset => true,
             };
-        // Cut short, there may be something to read at once.
+        // After an early stop there may be more to process at once.
         let rest = if is_cut_short { 0 } else { rest };
         Framed { consumed, rest, in_long_line: cut.in_long_line, is_over }
     }
 
-    /// Splits the whole of `bytes` into at most `lines_max` lines, the last of which needs no line
-    /// end. False if there are more.
+    /// Splits all of `bytes` into at most `lines_max` lines. The last one needs no line end. False
+    /// if there are more lines.
     pub fn split_all<'a>(
         &self,
         bytes: &'a [u8],
@@ -131,8 +133,8 @@ impl Framing {
         cut.committed + cut.skipped == bytes.len()
     }
 
-    /// Splits `bytes` into at most `lines_max` pieces. Ends earlier if `each` says so. With `at_end`
-    /// what is left without a line end is a line too.
+    /// Splits `bytes` into at most `lines_max` pieces. Stops earlier if `each` breaks. With
+    /// `at_end` a rest without a line end is a line too.
     fn cut<'a>(
         &self,
         bytes: &'a [u8],
@@ -159,7 +161,7 @@ impl Framing {
                         cut.committed += end + 1;
                         Piece::Line(&rest[..end])
                     }
-                    None if rest.len() >= line_max && self.is_short_after_all(rest) => {
+                    None if rest.len() >= line_max && self.is_short_as_counted(rest) => {
                         cut.committed += line_max - 1;
                         Piece::LineBegins(&rest[..line_max - 1])
                     }
@@ -182,20 +184,20 @@ impl Framing {
         cut
     }
 
-    /// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once
-    /// what doesn't count is taken out.
-    fn is_short_after_all(&self, bytes: &[u8]) -> bool {
+    /// Whether the first line in `bytes`, which may be incomplete, is within the limit without the
+    /// bytes that don't count.
+    fn is_short_as_counted(&self, bytes: &[u8]) -> bool {
         let line = (self.line_end)(bytes).map_or(bytes, |end| &bytes[..end]);
         (self.counted_len)(line) < self.line_bytes_max
     }
 }
 
-/// What [`Framing::cut`] made of some bytes.
+/// The result of [`Framing::cut`].
 #[derive(Clone, Copy)]
 struct Cut {
-    /// Bytes that the pieces cover.
+    /// The number of bytes in the pieces.
     committed: usize,
-    /// Bytes after those, which belong to a line that is too long.
+    /// The number of further bytes that belong to a line that is too long.
     skipped: usize,
     /// Whether the bytes end inside a line that was too long.
     in_long_line: bool,
@@ -208,8 +210,8 @@ mod tests {
     use crate::protocol::line::FRAMING;
     use proptest::prelude::*;
 
-    /// Feeds `bytes` as a socket would, `step` bytes more at a time, consuming what may be
-    /// consumed.
+    /// Splits `bytes` like a reader of a socket: sees `step` more bytes at a time, and consumes as
+    /// much as possible.
     fn all_lines(bytes: &[u8], step: usize) -> Vec<Vec<u8>> {
         let (mut lines, mut start, mut seen, mut in_long_line) = (Vec::new(), 0, 0, false);
         loop {
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_long_by_telnet_is_not_refused_and_handed_on_in_parts() {
+    fn a_line_that_is_long_because_of_telnet_is_passed_on_in_parts() {
         let negotiations = b"\xff\xfd\x06".repeat(5_000);
         for step in [usize::MAX / 2, LINE_BYTES_MAX] {
             let lines = all_lines(&[&negotiations[..], b"/ping b\n"].concat(), step);
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn telnets_cr_nul_ends_a_line_and_a_nul_does_not() {
+    fn cr_nul_ends_a_line_and_nul_alone_does_not() {
         assert_eq!(
             all_lines(b"one\r\0/two\r\0th\0ree\r\n\0", 100),
             [&b"one\r"[..], b"/two\r", b"th\0ree\r", b"\0"]
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_pieces_than_asked_for() {
+    fn at_most_lines_max_pieces_are_split_off() {
         let mut count = 0;
         let cut = FRAMING.cut(b"a\nb\nc\n", false, true, 2, |_, _| {
             count += 1;
@@ -294,10 +296,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_bytes_arrive_does_not_matter(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20), step in 1usize..300, lines_long in 0usize..3) {
-            // With Telnet it may: a line that is too long is then refused at its beginning or at
-            // its end.
-            let mut bytes = lines.join(&b'\n').into_iter().map(|byte| if byte == 0xff { b'x' } else { byte }).collect::<Vec<u8>>();
+        fn lines_do_not_depend_on_how_bytes_arrive(
+            lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+            step in 1usize..300,
+            lines_long in 0usize..3,
+        ) {
+            // The bytes exclude Telnet, with which a line that is too long may be refused at its
+            // beginning or at its end.
+            let without_telnet = |byte| if byte == 0xff { b'x' } else { byte };
+            let mut bytes: Vec<u8> =
+                lines.join(&b'\n').into_iter().map(without_telnet).collect();
             for _ in 0..lines_long {
                 bytes.extend_from_slice(&[b'z'; LINE_BYTES_MAX + 7]);
                 bytes.extend_from_slice(b"\nafter\n");
@@ -306,11 +314,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_in_whole_lines_out(bytes: Vec<u8>) {
+        fn lines_contain_all_bytes(bytes: Vec<u8>) {
             prop_assume!(!bytes.windows(2).any(|pair| pair == b"\r\0"));
             let lines = all_lines(&bytes, 7);
             let mut joined = lines.join(&b'\n');
-            if bytes.last() == Some(&b'\n') { joined.push(b'\n'); }
+            if bytes.last() == Some(&b'\n') {
+                joined.push(b'\n');
+            }
             prop_assert_eq!(joined, bytes);
         }
     }

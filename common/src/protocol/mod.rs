@@ -1,13 +1,13 @@
-//! How sessions talk: a protocol turns a client's bytes into what the client wants, and events into
-//! bytes. Which protocol a session has is decided by the listener at which its client arrived.
+//! Protocols of sessions. A protocol parses a client's bytes, and renders events as bytes. The
+//! listener that accepted a client determines the protocol of its session.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`framing`] | splits peeked bytes into lines, by a protocol's rules |
 //! | [`line`](mod@line) | the line protocol: commands, text, tags |
 //!
-//! A further protocol is a folder here, a variant of [`Protocol`], and a folder in
-//! `server/src/chat`, which holds what the server knows of each of its sessions.
+//! A new protocol needs a folder here, a variant of [`Protocol`], and a folder in `server/src/chat`
+//! for the state of its sessions.
 
 pub mod framing;
 pub mod line;
@@ -25,14 +25,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// How its bytes are split into lines.
+    /// How input is split into lines.
     pub fn framing(self) -> &'static Framing {
         match self {
             Protocol::Line => &line::FRAMING,
         }
     }
 
-    /// What a client is sent whose connection is rejected.
+    /// The message to a client whose connection is rejected.
     pub fn rejection(self, why: Rejection) -> &'static str {
         match self {
             Protocol::Line => line::refusals::rejection(why),

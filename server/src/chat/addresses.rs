@@ -1,11 +1,11 @@
-//! What all sessions of one address have used together: lines of the rate limit, and bytes of the
-//! shared state.
+//! The resources that all sessions of one address use together: lines of the rate limit, and bytes
+//! of the shared state.
 //!
-//! A limit for each session alone limits nothing, because a client can open more sessions. So each
-//! line also spends from the bucket of its address, and a room or topic counts for the address that
-//! created it, as long as it exists. An address is forgotten when it has no session, holds no state
-//! and its bucket is full again. At most [`RECOVERING_MAX`] addresses are kept only because their
-//! bucket is not full.
+//! A limit per session is not enough, because a client can open more sessions. So each line also
+//! spends from the bucket of its address, and a room or topic counts for the address that created
+//! it, as long as it exists. An address is forgotten when it has no session, holds no state and its
+//! bucket is full again. At most [`RECOVERING_MAX`] addresses are kept only because their bucket is
+//! not full.
 
 use super::rate::{RateLimit, Share};
 use forkchat_common::address::AddressBlock;
@@ -15,26 +15,26 @@ use forkchat_common::token_bucket::Used;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Addresses without sessions and without state that are remembered because they have sent much.
-/// Beyond it the one whose bucket is full first is forgotten.
+/// The largest number of addresses without sessions and state that are stored because their buckets
+/// are not full. Beyond it, the address whose bucket fills up first is removed.
 const RECOVERING_MAX: usize = 4_096;
 
-/// What one address has used.
+/// The resources that one address uses.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Usage {
     rate: Used,
     sessions: u32,
     state_bytes: u32,
-    /// The operator has been notified that it exceeds its rate.
+    /// Its first excess of the rate limit was reported.
     is_reported: bool,
 }
 
-/// All addresses that have used something.
+/// All addresses that use something.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Addresses {
     table: BTreeMap<AddressBlock, Usage>,
-    /// Those that are kept for their bucket alone, the first to be full first. Follows from the
-    /// table.
+    /// Addresses that are stored only because of their bucket, in the order in which the buckets
+    /// fill up. Derived from the table.
     #[serde(skip)]
     recovering: BTreeSet<(Used, AddressBlock)>,
 }
@@ -46,39 +46,40 @@ impl Usage {
 }
 
 impl Addresses {
-    /// Makes what follows from the table, after it was read from a snapshot.
+    /// Derives `recovering` from the table, after it was read from a snapshot.
     pub fn index(&mut self) {
         let recovering = self.table.iter().filter(|(_, usage)| usage.is_recovering());
         self.recovering = recovering.map(|(&address, usage)| (usage.rate, address)).collect();
     }
 
-    /// How many lines the sessions of an address may send at `now`, together.
+    /// How many lines the sessions of an address may send together at `now`.
     pub fn allowed(&self, address: AddressBlock, limit: RateLimit, now: Micros) -> u64 {
         limit.allowed(Share::Address, self.rate(address), now)
     }
 
-    /// When the next one of them may send a line.
+    /// When a session of an address may send its next line.
     pub fn next_at(&self, address: AddressBlock, limit: RateLimit) -> Micros {
         limit.next_at(Share::Address, self.rate(address))
     }
 
-    /// Whether an address had used all it may before its last line.
+    /// Whether an address had used up its budget before its last line.
     pub fn is_overdrawn(&self, address: AddressBlock, limit: RateLimit, now: Micros) -> bool {
         !limit.is_off() && self.next_at(address, limit) > limit.after_a_line(Share::Address, now)
     }
 
-    /// A session of this address begins.
+    /// Counts a new session of an address.
     pub fn open(&mut self, address: AddressBlock, now: Micros) {
-        self.forget_recovered(now);
+        self.remove_recovered(now);
         self.change(address, |usage| usage.sessions += 1);
     }
 
-    /// A session of this address has ended.
+    /// Counts a closed session of an address.
     pub fn close(&mut self, address: AddressBlock) {
         self.change(address, |usage| usage.sessions = usage.sessions.saturating_sub(1));
     }
 
-    /// Counts lines. True if the address has used all it may, for the first time since it is known.
+    /// Counts lines. True if this uses up the address's budget for the first time since the address
+    /// was added.
     pub fn spend(
         &mut self,
         address: AddressBlock,
@@ -99,18 +100,18 @@ impl Addresses {
         is_first_excess
     }
 
-    /// Whether an address may add so many bytes to the state.
-    pub fn has_room(&self, address: AddressBlock, bytes: usize) -> bool {
+    /// Whether an address may add `bytes` bytes to the state.
+    pub fn has_space(&self, address: AddressBlock, bytes: usize) -> bool {
         let held = self.table.get(&address).map_or(0, |usage| usage.state_bytes as usize);
         held + bytes <= ADDRESS_STATE_BYTES_MAX
     }
 
-    /// An address has added so many bytes to the state.
+    /// Counts bytes that an address added to the state.
     pub fn charge(&mut self, address: AddressBlock, bytes: usize) {
         self.change(address, |usage| usage.state_bytes += bytes as u32);
     }
 
-    /// What an address has added is gone.
+    /// Counts bytes of an address that were removed from the state.
     pub fn release(&mut self, address: AddressBlock, bytes: usize) {
         self.change(address, |usage| {
             usage.state_bytes = usage.state_bytes.saturating_sub(bytes as u32)
@@ -130,18 +131,18 @@ impl Addresses {
         if usage.is_recovering() {
             self.recovering.insert((usage.rate, address));
             if self.recovering.len() > RECOVERING_MAX {
-                self.forget_first();
+                self.remove_first_recovering();
             }
         }
     }
 
-    fn forget_recovered(&mut self, now: Micros) {
+    fn remove_recovered(&mut self, now: Micros) {
         while self.recovering.first().is_some_and(|(rate, _)| rate.0 <= now) {
-            self.forget_first();
+            self.remove_first_recovering();
         }
     }
 
-    fn forget_first(&mut self) {
+    fn remove_first_recovering(&mut self) {
         if let Some((_, address)) = self.recovering.pop_first() {
             self.table.remove(&address);
         }
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_comes_again_has_no_new_budget() {
+    fn an_address_that_reconnects_has_no_new_budget() {
         let (limit, me, now) = (RateLimit::lines_per_second(20), address(1), Micros(5_000_000));
         let mut addresses = Addresses::default();
         for _ in 0..8 {
@@ -173,7 +174,7 @@ mod tests {
         let later = now.plus(3_600 * Micros::SECOND);
         assert_eq!(addresses.allowed(me, limit, later), ADDRESS_BURST_LINES);
         addresses.open(address(2), later);
-        assert_eq!(addresses.table.len(), 1, "whose bucket is full again is forgotten");
+        assert_eq!(addresses.table.len(), 1, "an address with a full bucket is removed");
     }
 
     #[test]
@@ -187,20 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn state_is_bounded_and_given_back() {
+    fn state_bytes_are_bounded_and_released() {
         let (me, mut addresses) = (address(1), Addresses::default());
         assert!(
-            addresses.has_room(me, ADDRESS_STATE_BYTES_MAX)
-                && !addresses.has_room(me, ADDRESS_STATE_BYTES_MAX + 1)
+            addresses.has_space(me, ADDRESS_STATE_BYTES_MAX)
+                && !addresses.has_space(me, ADDRESS_STATE_BYTES_MAX + 1)
         );
         addresses.charge(me, ADDRESS_STATE_BYTES_MAX);
-        assert!(!addresses.has_room(me, 1));
+        assert!(!addresses.has_space(me, 1));
         addresses.release(me, 10);
-        assert!(addresses.has_room(me, 10) && !addresses.has_room(me, 11));
+        assert!(addresses.has_space(me, 10) && !addresses.has_space(me, 11));
     }
 
     #[test]
-    fn memory_is_bounded_whoever_comes() {
+    fn memory_is_bounded_for_any_number_of_addresses() {
         let mut addresses = Addresses::default();
         let limit = RateLimit::lines_per_second(1);
         for number in 0..u16::MAX {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_from_a_snapshot_is_the_same() {
+    fn a_replica_from_a_snapshot_is_equal() {
         let mut addresses = Addresses::default();
         let limit = RateLimit::lines_per_second(1);
         addresses.open(address(1), Micros(1));

@@ -7,33 +7,35 @@
 //! limited time and up to a limit; a forger can't prove the address, since it does not receive the
 //! cookie. Lines from other sessions are not counted.
 //!
-//! The allowance is part of the state. It counts rendered bytes, which are the same in every copy.
+//! The allowance is part of the state. It counts rendered bytes, which are the same in every
+//! replica.
 
 use forkchat_common::endpoint::Token;
 use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::{UDP_ANSWER_FACTOR, UDP_PROVEN_BYTES, UDP_PROVEN_SECONDS};
 use serde::{Deserialize, Serialize};
 
-/// The line with a cookie, which is sent in place of what isn't allowed: `* /hello COOKIE` and LF.
+/// The length of the challenge, which replaces an answer that is too long: `* /hello COOKIE` and
+/// LF.
 pub const CHALLENGE_BYTES: usize = "* /hello \n".len() + Token::CHARS;
 
-/// What is left of a session's allowance.
+/// The rest of a session's allowance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Allowance {
-    /// Bytes, for the lines that it has sent.
+    /// Bytes left that it earned by sending lines.
     earned: u64,
-    /// Bytes, for the last proof of its address.
+    /// Bytes left from the last proof of its address.
     proven: u64,
-    /// When those expire.
+    /// When `proven` expires.
     proven_until: Micros,
-    /// Something was left out since the last line was done: the rest of that answer is left out as
-    /// well, so that no gap is unnoticed.
+    /// A part of the answer to the current line was withheld. The rest of the answer is withheld
+    /// too, so that the client can't miss a gap.
     pub is_cut: bool,
 }
 
 impl Allowance {
-    /// A line of so many bytes has come, its LF not counted: the last line of a datagram needs
-    /// none.
+    /// Earns for a line of `bytes` bytes. The LF does not count, because the last line of a
+    /// datagram needs none.
     pub fn earn(&mut self, bytes: usize) {
         self.earned = self.earned.saturating_add(bytes as u64 * UDP_ANSWER_FACTOR);
     }
@@ -44,7 +46,7 @@ impl Allowance {
             (UDP_PROVEN_BYTES, now.plus(UDP_PROVEN_SECONDS * Micros::SECOND), false);
     }
 
-    /// Takes so many bytes from what is left; false, and it takes nothing, if that is too little.
+    /// Spends `bytes` bytes. If too few are left, spends nothing and returns false.
     pub fn spend(&mut self, bytes: usize, now: Micros) -> bool {
         let bytes = bytes as u64;
         let proven = if now < self.proven_until { self.proven.min(bytes) } else { 0 };
@@ -57,21 +59,21 @@ impl Allowance {
     }
 }
 
-/// The session whose record is applied, if what it is sent for that is limited.
+/// The allowance of the record's session while the record is applied.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Own {
+pub(super) struct AnswerBudget {
     pub session: SessionId,
     pub allowance: Allowance,
     pub now: Micros,
 }
 
-impl Own {
-    /// A line of so many bytes has come.
+impl AnswerBudget {
+    /// Earns for a line of `bytes` bytes.
     pub fn earn(&mut self, bytes: usize) {
         self.allowance.earn(bytes);
     }
 
-    /// A line is done now: what follows is another answer.
+    /// Starts the answer to another line.
     pub fn begin_answer(&mut self) {
         self.allowance.is_cut = false;
     }
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_earned_is_spent_and_a_proof_pays_first_and_expires() {
+    fn proven_bytes_are_spent_before_earned_ones_and_expire() {
         let mut allowance = Allowance::default();
         assert!(!allowance.spend(1, Micros(0)));
         allowance.earn(10);
@@ -94,7 +96,7 @@ mod tests {
         allowance.earn(1);
         allowance.prove(Micros(5));
         assert!(allowance.spend(UDP_PROVEN_BYTES as usize, Micros(5)));
-        assert!(allowance.spend(3, Micros(5)), "what was earned was not touched");
+        assert!(allowance.spend(3, Micros(5)), "the earned bytes are still there");
         allowance.prove(Micros(5));
         assert!(!allowance.spend(1, Micros(5 + UDP_PROVEN_SECONDS * Micros::SECOND)), "too late");
     }

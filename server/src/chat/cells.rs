@@ -4,20 +4,20 @@ use super::Session;
 use forkchat_common::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
-/// All cells that were ever used: a table by node, and in it by cell.
+/// All cells that were ever used, by node and then by cell.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Cells(Vec<Vec<Cell>>);
 
-/// A place for one session at a time.
+/// A cell, which has at most one session at a time.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Cell {
-    /// The latest that was opened here, whether it is over or not: each session is opened once.
+    /// The latest session that was opened here; may be closed. Each session is opened once.
     latest: SessionId,
     session: Option<Box<Session>>,
 }
 
 impl Cells {
-    /// The open sessions, by cell.
+    /// The open sessions in the order of their cells.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.0.iter().flatten().filter_map(|cell| cell.session.as_deref())
     }
@@ -27,23 +27,23 @@ impl Cells {
         self.cell(id)?.session.as_deref().filter(|session| session.id == id)
     }
 
-    /// A session, if it is open, to be changed.
+    /// A session, mutable, if it is open.
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         let cell = self.0.get_mut(usize::from(id.node().0))?.get_mut(id.cell())?;
         cell.session.as_deref_mut().filter(|session| session.id == id)
     }
 
-    /// Whether a session was opened, and is open or over.
+    /// Whether a session was opened. Stays true after the session is closed.
     pub fn was_opened(&self, id: SessionId) -> bool {
         self.cell(id).is_some_and(|cell| cell.latest >= id)
     }
 
-    /// The open session that has the cell of `id`.
+    /// The open session in the cell of `id`.
     pub fn holder(&self, id: SessionId) -> Option<SessionId> {
         Some(self.cell(id)?.session.as_ref()?.id)
     }
 
-    /// Opens a session, in a cell that no open session has.
+    /// Adds a session. Its cell must have no open session.
     pub fn insert(&mut self, session: Session) {
         let (node, cell) = (usize::from(session.id.node().0), session.id.cell());
         if self.0.len() <= node {
@@ -56,7 +56,7 @@ impl Cells {
         cells[cell] = Cell { latest: session.id, session: Some(Box::new(session)) };
     }
 
-    /// Takes out a session, if it is open.
+    /// Removes a session and returns it, if it is open.
     pub fn take(&mut self, id: SessionId) -> Option<Box<Session>> {
         let cell = self.0.get_mut(usize::from(id.node().0))?.get_mut(id.cell())?;
         cell.session.take_if(|session| session.id == id)

@@ -1,7 +1,7 @@
-//! Delivering: a message is rendered once for each form, and passed to the outbox of each session
-//! that receives it.
+//! Delivery: renders a message once for each form, and passes the bytes to the outbox of each
+//! receiving session.
 
-use super::allowance::Own;
+use super::allowance::AnswerBudget;
 use super::effect::{Effect, HistoryEntry};
 use super::form::RenderCache;
 use super::message::Message;
@@ -10,30 +10,33 @@ use super::{Chat, Session};
 use forkchat_common::event::{Event, Stamp};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 
-/// Where deliveries go: the outboxes of the process that applies the records. This is the hot path,
-/// with a call for each receiver of each line. Everything else that a record causes is an [`Effect`].
+/// The receiver of deliveries: the outboxes of the process that applies the records. This is the
+/// hot path, with a call for each receiver of each line. All other results of a record are
+/// [`Effect`]s.
 pub trait Deliveries {
-    /// All following calls result from the record at this position in the log.
+    /// Starts a record: all following calls result from the record at this log position.
     fn record(&mut self, at: Sequence) {
         let _ = at;
     }
 
-    /// `author` is the worker that serves the session of the record, and that appended it; `None` if
-    /// the record belongs to no open session.
+    /// Starts a record's deliveries. `author` is the worker that serves the record's session and
+    /// that appended the record; `None` if the record belongs to no open session.
     fn begin(&mut self, author: Option<Slot>) {
         let _ = author;
     }
 
-    /// A session, served by the worker in `slot`, has begun. It has received nothing before.
+    /// A session opened, which the worker in `slot` serves. No call for this session comes before
+    /// this one.
     fn opened(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
     }
 
-    /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. It is called
-    /// for every receiver, so it also shows which workers have sessions to notify.
+    /// Whether this process wants the bytes for a session that the worker in `slot` serves. The
+    /// call is made for every receiver, so the implementation also learns which workers have output
+    /// to send.
     fn wants(&mut self, session: SessionId, slot: Slot) -> bool;
 
-    /// The session receives these bytes.
+    /// Delivers bytes to a session.
     fn deliver(&mut self, session: SessionId, bytes: &[u8]);
 
     /// The session would have received bytes, but output for this record is muted.
@@ -41,20 +44,21 @@ pub trait Deliveries {
         let _ = (session, slot);
     }
 
-    /// Whether [`Effect::Keep`] is wanted here: its values are copies.
-    fn keeps_history(&self) -> bool {
+    /// Whether this process wants [`Effect::Store`]. Its values are copies, so they are only made
+    /// on demand.
+    fn stores_history(&self) -> bool {
         false
     }
 }
 
-/// Where everything goes that follows from the record which is being applied.
+/// The outputs of the record that is being applied.
 pub(super) struct Out<'a, O> {
-    /// What is shown with a message: its time is the wall clock's, which may be set back.
+    /// The id and time that clients see. The time is the wall clock's, which may be set back.
     pub stamp: Stamp,
-    /// The record's own time, for durations and rates: it never runs backwards.
+    /// The record's time in the log, for durations and rates. It never runs backwards.
     pub now: Micros,
-    /// The session whose record is applied, if what it is sent for that is limited.
-    pub own: Option<Own>,
+    /// The record's session, if its answers are limited.
+    pub budget: Option<AnswerBudget>,
     pub deliveries: &'a mut O,
     effects: &'a mut Vec<Effect>,
     cache: &'a mut RenderCache,
@@ -70,33 +74,33 @@ impl<'a, O: Deliveries> Out<'a, O> {
         effects: &'a mut Vec<Effect>,
     ) -> Self {
         deliveries.begin(author);
-        Out { stamp, now, own: None, deliveries, effects, cache }
+        Out { stamp, now, budget: None, deliveries, effects, cache }
     }
 
-    /// One more effect.
+    /// Appends an effect.
     pub fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
 
-    /// The history has one more entry, which is only made where it is wanted.
-    pub fn keep(&mut self, entry: impl FnOnce(Stamp) -> HistoryEntry) {
-        if self.deliveries.keeps_history() {
-            self.effects.push(Effect::Keep(entry(self.stamp)));
+    /// Appends a history entry, if this process wants history.
+    pub fn store(&mut self, entry: impl FnOnce(Stamp) -> HistoryEntry) {
+        if self.deliveries.stores_history() {
+            self.effects.push(Effect::Store(entry(self.stamp)));
         }
     }
 
-    /// The next message is another one: nothing of it is rendered yet.
+    /// Starts another message: discards the rendered bytes of the last one.
     pub fn begin(&mut self) {
         self.cache.begin();
     }
 
-    /// Delivers to a session that is served here.
+    /// Delivers a message to a session that this process serves.
     pub fn deliver(&mut self, session: &Session, message: Message<'_>) {
         let bytes = self.cache.bytes(session.form(), message, self.stamp);
         self.deliveries.deliver(session.id, bytes);
     }
 
-    /// The most bytes that the message takes for a session, in a datagram.
+    /// The size of the message for a session, in bytes, including the largest datagram number.
     pub fn bytes_max(&mut self, session: &Session, message: Message<'_>) -> usize {
         let form = session.form();
         self.cache.bytes(form, message, self.stamp).len() + form.datagram_tag_bytes_max()
@@ -123,7 +127,8 @@ impl Chat {
     ) {
         let Some(session) = self.session(id) else { return };
         out.begin();
-        // What is allowed is decided in every replica, whether it serves the session or not.
+        // `may_send` changes the state, so every replica calls it, whether it serves the session or
+        // not.
         if out.may_send(session, message) && out.deliveries.wants(id, session.slot) {
             out.deliver(session, message);
         }
@@ -140,8 +145,7 @@ impl Chat {
         self.send_each(&room.members, except, event, out);
     }
 
-    /// Sends an event once to each session that shares a room with a session, but not to that
-    /// session.
+    /// Sends an event once to each other session that shares a room with `session`.
     pub(super) fn send_neighbours<O: Deliveries>(
         &self,
         session: &Session,
@@ -167,13 +171,13 @@ impl Chat {
     ) {
         out.begin();
         let message = Message::Event(event);
-        let own = out.own.map(|own| own.session);
-        let is_own = |session| own == Some(session);
+        let limited = out.budget.map(|budget| budget.session);
+        let is_limited = |session| limited == Some(session);
         for &Member { session, slot } in members {
             if Some(session) != except
                 && (!event.is_presence()
                     || self.session(session).is_some_and(Session::wants_presence))
-                && (!is_own(session)
+                && (!is_limited(session)
                     || self.session(session).is_some_and(|session| out.may_send(session, message)))
                 && out.deliveries.wants(session, slot)
                 && let Some(session) = self.session(session)

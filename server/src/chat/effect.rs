@@ -1,4 +1,5 @@
-//! What applying a record causes besides deliveries: values that the process carries out after it.
+//! The effects of a record besides deliveries. They are values: the process carries them out after
+//! it has applied the record.
 
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::UdpPath;
@@ -9,66 +10,66 @@ use forkchat_common::names::RoomName;
 /// One effect of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A session over UDP has begun: what is delivered to it goes there.
+    /// A UDP session opened. Its output goes along this path.
     Reachable {
         /// The session.
         session: SessionId,
         /// The worker that serves it.
         slot: Slot,
-        /// Both ends of its path.
+        /// The client's and the server's address.
         path: UdpPath,
     },
-    /// A session is over.
+    /// A session was closed.
     Closed {
         /// The session.
         session: SessionId,
         /// The worker that served it.
         slot: Slot,
-        /// What becomes of its connection.
+        /// How to close its connection.
         ending: Ending,
     },
-    /// The history has one more entry. Only where [`super::Deliveries::keeps_history`].
-    Keep(HistoryEntry),
-    /// A request waits for its service.
+    /// A new history entry. Only for processes whose [`super::Deliveries::stores_history`] is true.
+    Store(HistoryEntry),
+    /// A new request waits for its service.
     Requested,
-    /// The session's input goes on: what it waited for is complete.
-    InputGoesOn {
+    /// The answer for which the session's input waited is complete: the worker may read on.
+    InputResumed {
         /// The session.
         session: SessionId,
         /// The worker that serves it.
         slot: Slot,
     },
-    /// A list for a session has more parts: when this one is written, the worker that serves the
-    /// session proposes [`super::Fact::NextPart`].
-    ListGoesOn {
+    /// A list has more parts. When the current part is written, the worker that serves the session
+    /// proposes [`super::Fact::NextPart`].
+    ListContinues {
         /// The session.
         session: SessionId,
         /// The worker that serves it.
         slot: Slot,
-        /// The list: its command's record.
+        /// The list, named by the record of its command.
         list: RecordId,
         /// How many parts were sent.
         parts: u32,
     },
-    /// The session's client has to prove its address again, and is sent a cookie for that.
+    /// The client must prove its address again. The worker sends it a cookie.
     Challenge {
         /// The session.
         session: SessionId,
     },
-    /// An address has used all that it may send.
+    /// An address has used up its rate limit.
     AddressExceeded(AddressBlock),
 }
 
 /// How the connection of an ended session is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// After its last bytes are written.
+    /// After the rest of its output is written.
     Finish,
     /// At once: the client does not read.
     Drop,
 }
 
-/// What the journal stores.
+/// A history entry, which the journal stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryEntry {
     /// A line that was said in a room.

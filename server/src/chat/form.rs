@@ -1,18 +1,18 @@
-//! In which form a session receives messages. A message is rendered once for each form.
+//! The forms in which sessions receive messages. A message is rendered once for each form.
 
 use super::line::Form as LineForm;
 use super::message::Message;
 use forkchat_common::event::Stamp;
 
-/// What decides a message's bytes besides the message: the session's protocol, and what its client
-/// has chosen there.
+/// Decides a message's bytes, together with the message: the session's protocol and its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// The line protocol.
     Line(LineForm),
 }
 
-/// One message's bytes in each form that was asked for, and memory that is used again and again.
+/// The bytes of one message in each form that was requested. The memory is reused for later
+/// messages.
 #[derive(Debug, Default)]
 pub struct RenderCache {
     rendered: Vec<(Form, Vec<u8>)>,
@@ -28,7 +28,7 @@ impl Form {
         }
     }
 
-    /// The most bytes that the first line of a datagram gets in addition.
+    /// The largest number of bytes that are added to the first line of a datagram.
     pub fn datagram_tag_bytes_max(self) -> usize {
         match self {
             Form::Line(form) => form.datagram_tag_bytes_max(),
@@ -37,13 +37,13 @@ impl Form {
 }
 
 impl RenderCache {
-    /// The next message's bytes are not yet known in any form.
+    /// Starts another message: discards the bytes of the last one.
     pub(super) fn begin(&mut self) {
         self.used = 0;
     }
 
-    /// The message's bytes in this form, rendered at the first call for it since
-    /// [`RenderCache::begin`].
+    /// The message's bytes in this form. The first call for a form after [`RenderCache::begin`]
+    /// renders them.
     pub(super) fn bytes(&mut self, form: Form, message: Message<'_>, stamp: Stamp) -> &[u8] {
         let known = self.rendered[..self.used].iter().position(|(other, _)| *other == form);
         let index = known.unwrap_or_else(|| {

@@ -1,5 +1,5 @@
-//! The history: earlier lines of a room, which only the journal has, and the topics of earlier runs.
-//! The journal sends both through the log.
+//! The history: earlier lines of a room, and the topics of earlier runs. Only the journal has them.
+//! It sends both through the log.
 
 use super::Chat;
 use super::deliver::{Deliveries, Out};
@@ -10,11 +10,11 @@ use forkchat_common::ids::{Micros, RecordId, SessionId};
 use forkchat_common::limits::TOPIC_CHARS_MAX;
 use forkchat_common::names::RoomName;
 
-/// A day's length in the times of lines.
+/// The length of a day in µs.
 const MICROS_PER_DAY: u64 = 86_400 * Micros::SECOND;
 
 impl Chat {
-    /// Whether this run has what was kept of earlier ones.
+    /// Whether the topics of earlier runs are restored.
     pub fn is_restored(&self) -> bool {
         self.state.is_restored
     }
@@ -26,8 +26,9 @@ impl Chat {
         with_topic.map(|room| (&room.name, &*room.topic))
     }
 
-    /// Asks the journal for the last lines of a room. The session's further input waits for them.
-    pub(super) fn ask_history<O: Deliveries>(
+    /// Requests the last lines of a room from the journal. The session's further input waits for
+    /// them.
+    pub(super) fn request_history<O: Deliveries>(
         &mut self,
         id: SessionId,
         room: RoomId,
@@ -41,7 +42,7 @@ impl Chat {
         self.ask(id, Query::History(request), true, out);
     }
 
-    /// Sends a part of a history. Whether it was the last one.
+    /// Sends a part of a history. True if it was the last one.
     pub(super) fn continue_history<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -71,7 +72,8 @@ impl Chat {
             PartEnd::More => return false,
             PartEnd::Since(since) => {
                 let HistoryRequest { room, sent, first, more, .. } = request;
-                // There may be earlier ones that weren't asked for.
+                // If all requested lines were sent, there may be earlier ones: only the lines from
+                // the first one on are known to be complete.
                 let since = first.filter(|_| *more == 0).map_or(since, |(line, _)| line.max(since));
                 let first = first.map(|(_, time)| time);
                 let room = room.as_str();
@@ -85,12 +87,12 @@ impl Chat {
         true
     }
 
-    /// A topic of an earlier run, for a room that has none in this one.
+    /// Restores a room's topic of an earlier run, unless the room has a topic.
     pub(super) fn restore_topic(&mut self, room: &str, topic: &str, at: RecordId) {
         if !self.state.is_restored
             && let Ok(name) = RoomName::parse(room)
         {
-            // An earlier version had no bound.
+            // An earlier version did not bound topics.
             let end = topic.char_indices().nth(TOPIC_CHARS_MAX).map_or(topic.len(), |(end, _)| end);
             self.state.rooms.restore(name, &topic[..end], at, &mut self.state.addresses);
         }
@@ -106,125 +108,129 @@ mod tests {
     const ME: SessionId = SessionId::new(1, 0);
 
     #[derive(Default)]
-    struct Told(String, usize, u64);
+    struct Outputs {
+        text: String,
+        /// How often the session's input was resumed.
+        resumed: usize,
+    }
 
-    impl Deliveries for Told {
+    impl Deliveries for Outputs {
         fn wants(&mut self, _: SessionId, _: Slot) -> bool {
             true
         }
         fn deliver(&mut self, _: SessionId, bytes: &[u8]) {
-            self.0.push_str(std::str::from_utf8(bytes).unwrap());
+            self.text.push_str(std::str::from_utf8(bytes).unwrap());
         }
     }
 
-    /// A session that has asked for three lines at place 2.
-    fn asked() -> (Chat, Told) {
-        let (mut chat, mut told) = (Chat::default(), Told::default());
+    /// A session that requested three lines at sequence 2.
+    fn session_with_request() -> (Chat, Outputs) {
+        let (mut chat, mut outputs) = (Chat::default(), Outputs::default());
         let peer = "127.0.0.1:1".parse().unwrap();
-        apply(&mut chat, &mut told, 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
-        apply(&mut chat, &mut told, 2, Fact::Line(b"/history 3"));
-        told.0.clear();
-        (chat, told)
+        apply(&mut chat, &mut outputs, 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
+        apply(&mut chat, &mut outputs, 2, Fact::Line(b"/history 3"));
+        outputs.text.clear();
+        (chat, outputs)
     }
 
-    fn apply(chat: &mut Chat, told: &mut Told, at: u64, fact: Fact<'_>) {
+    fn apply(chat: &mut Chat, outputs: &mut Outputs, at: u64, fact: Fact<'_>) {
         let stamp = Stamp { id: RecordId::first_of(Sequence(at)), time: Micros(at) };
-        let effects = chat.effects_of(stamp, &Record { session: ME, input_end: at, fact }, told);
-        let goes_on = |effect: &&Effect| matches!(effect, Effect::InputGoesOn { .. });
-        told.1 += effects.iter().filter(goes_on).count();
+        let effects = chat.effects_of(stamp, &Record { session: ME, input_end: at, fact }, outputs);
+        let is_resume = |effect: &&Effect| matches!(effect, Effect::InputResumed { .. });
+        outputs.resumed += effects.iter().filter(is_resume).count();
     }
 
     fn answer(
         chat: &mut Chat,
-        told: &mut Told,
+        outputs: &mut Outputs,
         at: u64,
-        behind: u64,
-        places: &[u64],
+        after: u64,
+        sequences: &[u64],
         end: PartEnd,
     ) {
         let mut lines = Vec::new();
-        for &place in places {
+        for &sequence in sequences {
             PastLine {
-                id: RecordId::first_of(Sequence(place)),
-                time: Micros(place),
+                id: RecordId::first_of(Sequence(sequence)),
+                time: Micros(sequence),
                 nick: "a",
                 is_action: false,
-                text: &place.to_string(),
+                text: &sequence.to_string(),
             }
             .encode(&mut lines);
         }
         let answer = Answer {
             request: RecordId::first_of(Sequence(2)),
             part: Part::History(HistoryPart {
-                after: RecordId::first_of(Sequence(behind)),
+                after: RecordId::first_of(Sequence(after)),
                 lines: &lines,
                 end,
             }),
         };
-        apply(chat, told, at, Fact::Answer(answer));
+        apply(chat, outputs, at, Fact::Answer(answer));
     }
 
     #[test]
-    fn a_part_that_was_told_before_is_ignored_and_so_is_an_answer_to_no_question() {
-        let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10, 11], PartEnd::More);
-        answer(&mut chat, &mut told, 4, 0, &[10, 11], PartEnd::More);
-        assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n[#lobby] a: 11\n");
+    fn repeated_parts_and_answers_without_a_request_are_ignored() {
+        let (mut chat, mut outputs) = session_with_request();
+        answer(&mut chat, &mut outputs, 3, 0, &[10, 11], PartEnd::More);
+        answer(&mut chat, &mut outputs, 4, 0, &[10, 11], PartEnd::More);
+        assert_eq!(outputs.text, "* 1970-01-01\n[#lobby] a: 10\n[#lobby] a: 11\n");
         assert!(chat.is_waiting(ME) && chat.requests().count() == 1);
-        // A copy that starts from a snapshot knows what was told.
+        // A copy that starts from a snapshot knows which lines were sent.
         let mut copy = Chat::restore(&chat.snapshot()).unwrap();
         let (_, request) = copy.requests().next().unwrap();
-        let Query::History(question) = &request.query;
+        let Query::History(history) = &request.query;
         assert_eq!(
-            (question.sent, question.more, question.after, question.sent_at),
+            (history.sent, history.more, history.after, history.sent_at),
             (2, 1, RecordId::first_of(Sequence(11)), RecordId::first_of(Sequence(3)))
         );
-        answer(&mut copy, &mut told, 5, 11, &[12, 13], PartEnd::Since(RecordId::ZERO));
+        answer(&mut copy, &mut outputs, 5, 11, &[12, 13], PartEnd::Since(RecordId::ZERO));
         assert!(
-            told.0.contains("a: 12\n* end of the history of #lobby: 3 lines since ")
-                && !told.0.contains("13"),
+            outputs.text.contains("a: 12\n* end of the history of #lobby: 3 lines since ")
+                && !outputs.text.contains("13"),
             "{}",
-            told.0
+            outputs.text
         );
-        assert_eq!((told.1, copy.requests().count(), copy.is_waiting(ME)), (1, 0, false));
-        let before = told.0.clone();
-        answer(&mut copy, &mut told, 6, 11, &[12], PartEnd::Since(RecordId::ZERO));
-        assert_eq!((told.0, told.1), (before, 1));
+        assert_eq!((outputs.resumed, copy.requests().count(), copy.is_waiting(ME)), (1, 0, false));
+        let before = outputs.text.clone();
+        answer(&mut copy, &mut outputs, 6, 11, &[12], PartEnd::Since(RecordId::ZERO));
+        assert_eq!((outputs.text, outputs.resumed), (before, 1));
     }
 
     #[test]
-    fn a_date_stands_before_the_first_line_and_wherever_the_day_changes_across_parts() {
-        let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[MICROS_PER_DAY - 1], PartEnd::More);
+    fn a_date_precedes_the_first_line_and_each_change_of_day_across_parts() {
+        let (mut chat, mut outputs) = session_with_request();
+        answer(&mut chat, &mut outputs, 3, 0, &[MICROS_PER_DAY - 1], PartEnd::More);
         let mut copy = Chat::restore(&chat.snapshot()).unwrap();
-        let before = told.0.clone();
+        let before = outputs.text.clone();
         for chat in [&mut chat, &mut copy] {
-            told.0.clone_from(&before);
+            outputs.text.clone_from(&before);
             let end = PartEnd::Since(RecordId::ZERO);
             answer(
                 chat,
-                &mut told,
+                &mut outputs,
                 4,
                 MICROS_PER_DAY - 1,
                 &[MICROS_PER_DAY, MICROS_PER_DAY + 1],
                 end,
             );
-            let told: Vec<&str> =
-                told.0.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+            let words: Vec<&str> =
+                outputs.text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
             assert_eq!(
-                told[..5],
+                words[..5],
                 ["1970-01-01", "86399999999", "1970-01-02", "86400000000", "86400000001"]
             );
         }
     }
 
     #[test]
-    fn with_tags_no_date_stands_between_the_lines_of_a_history() {
-        let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10], PartEnd::Since(RecordId::ZERO));
-        apply(&mut chat, &mut told, 4, Fact::Line(b"/set tags on"));
-        apply(&mut chat, &mut told, 5, Fact::Line(b"/history 3"));
-        told.0.clear();
+    fn with_tags_a_history_contains_no_dates() {
+        let (mut chat, mut outputs) = session_with_request();
+        answer(&mut chat, &mut outputs, 3, 0, &[10], PartEnd::Since(RecordId::ZERO));
+        apply(&mut chat, &mut outputs, 4, Fact::Line(b"/set tags on"));
+        apply(&mut chat, &mut outputs, 5, Fact::Line(b"/history 3"));
+        outputs.text.clear();
         let mut lines = Vec::new();
         PastLine {
             id: RecordId::first_of(Sequence(10)),
@@ -242,39 +248,38 @@ mod tests {
                 end: PartEnd::More,
             }),
         };
-        apply(&mut chat, &mut told, 6, Fact::Answer(answer));
+        apply(&mut chat, &mut outputs, 6, Fact::Answer(answer));
         assert_eq!(
-            told.0,
-            "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a [#lobby] a: hi\n"
+            outputs.text,
+            "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a \
+             [#lobby] a: hi\n"
         );
     }
 
     #[test]
-    fn a_history_that_cannot_be_read_is_no_empty_one() {
-        let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10], PartEnd::Unreadable);
+    fn an_unreadable_history_is_reported_as_such_not_as_empty() {
+        let (mut chat, mut outputs) = session_with_request();
+        answer(&mut chat, &mut outputs, 3, 0, &[10], PartEnd::Unreadable);
         assert_eq!(
-            told.0,
+            outputs.text,
             "* 1970-01-01\n[#lobby] a: 10\n! the history can't be read now; try again later\n"
         );
-        assert_eq!((told.1, chat.is_waiting(ME)), (1, false));
+        assert_eq!((outputs.resumed, chat.is_waiting(ME)), (1, false));
     }
 
     #[test]
-    fn what_is_sent_after_a_question_waits_for_its_answer() {
-        let (mut chat, mut told) = asked();
-        for line in [&b"/ping one"[..], b"/history 3", b"/ping two"] {
-            let at = 3 + told.2;
-            told.2 += 1;
-            apply(&mut chat, &mut told, at, Fact::Line(line));
+    fn input_after_a_request_waits_for_its_answer() {
+        let (mut chat, mut outputs) = session_with_request();
+        for (at, line) in (3..).zip([&b"/ping one"[..], b"/history 3", b"/ping two"]) {
+            apply(&mut chat, &mut outputs, at, Fact::Line(line));
         }
-        apply(&mut chat, &mut told, 6, Fact::Closed(CloseReason::EndOfInput));
-        assert_eq!(told.0, "");
-        // A copy that starts from a snapshot knows what waits.
+        apply(&mut chat, &mut outputs, 6, Fact::Closed(CloseReason::EndOfInput));
+        assert_eq!(outputs.text, "");
+        // A replica that starts from a snapshot has the waiting input.
         let mut chat = Chat::restore(&chat.snapshot()).unwrap();
-        answer(&mut chat, &mut told, 7, 0, &[], PartEnd::Since(RecordId::ZERO));
-        assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong one\n");
-        told.0.clear();
+        answer(&mut chat, &mut outputs, 7, 0, &[], PartEnd::Since(RecordId::ZERO));
+        assert_eq!(outputs.text, "* no earlier lines of #lobby are stored\n* pong one\n");
+        outputs.text.clear();
         let (name, _) = chat.requests().next().unwrap();
         let second = Answer {
             request: name,
@@ -284,58 +289,53 @@ mod tests {
                 end: PartEnd::Since(RecordId::ZERO),
             }),
         };
-        apply(&mut chat, &mut told, 8, Fact::Answer(second));
-        assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong two\n");
+        apply(&mut chat, &mut outputs, 8, Fact::Answer(second));
+        assert_eq!(outputs.text, "* no earlier lines of #lobby are stored\n* pong two\n");
         assert!(chat.session(ME).is_none(), "its input had ended");
-        assert_eq!(told.1, 2);
+        assert_eq!(outputs.resumed, 2);
     }
 
     #[test]
     fn a_last_command_without_a_line_end_is_answered_before_the_session_ends() {
-        let (mut chat, mut told) = (Chat::default(), Told::default());
+        let (mut chat, mut outputs) = (Chat::default(), Outputs::default());
         let peer = "127.0.0.1:1".parse().unwrap();
-        apply(&mut chat, &mut told, 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
-        apply(&mut chat, &mut told, 2, Fact::LineBegins(b"/history 3"));
-        apply(&mut chat, &mut told, 3, Fact::Closed(CloseReason::EndOfInput));
+        apply(&mut chat, &mut outputs, 1, Fact::opened(Slot::at(0), Transport::Tcp, peer));
+        apply(&mut chat, &mut outputs, 2, Fact::LineBegins(b"/history 3"));
+        apply(&mut chat, &mut outputs, 3, Fact::Closed(CloseReason::EndOfInput));
         assert!(chat.is_waiting(ME));
-        told.0.clear();
-        let (name, _) = chat.requests().next().unwrap();
-        let part = Part::History(HistoryPart {
-            after: RecordId::ZERO,
-            lines: &[],
-            end: PartEnd::Since(RecordId::ZERO),
-        });
-        apply(&mut chat, &mut told, 4, Fact::Answer(Answer { request: name, part }));
-        assert_eq!(told.0, "* no earlier lines of #lobby are stored\n");
+        outputs.text.clear();
+        answer(&mut chat, &mut outputs, 4, 0, &[], PartEnd::Since(RecordId::ZERO));
+        assert_eq!(outputs.text, "* no earlier lines of #lobby are stored\n");
         assert!(chat.session(ME).is_none());
     }
 
     #[test]
-    fn what_waits_is_bounded_and_a_session_that_ends_is_forgotten() {
-        let (mut chat, mut told) = asked();
+    fn waiting_input_is_bounded_and_closing_a_session_drops_its_requests() {
+        let (mut chat, mut outputs) = session_with_request();
         for at in 3..6 {
-            apply(&mut chat, &mut told, at, Fact::Line(&[b'x'; 2_000]));
+            apply(&mut chat, &mut outputs, at, Fact::Line(&[b'x'; 2_000]));
         }
         assert_eq!(
-            told.0,
-            "! you sent too much before the last answer was complete; this line was ignored, send it again\n"
+            outputs.text,
+            "! you sent too much before the last answer was complete; \
+             this line was ignored, send it again\n"
         );
-        apply(&mut chat, &mut told, 7, Fact::Closed(CloseReason::Reset));
+        apply(&mut chat, &mut outputs, 7, Fact::Closed(CloseReason::Reset));
         assert_eq!(chat.requests().count(), 0);
     }
 
     #[test]
-    fn topics_of_earlier_runs_come_back_once_and_give_way_to_what_is_set_now() {
-        let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[], PartEnd::Since(RecordId::ZERO));
-        apply(&mut chat, &mut told, 3, Fact::Line(b"/topic mine"));
+    fn topics_of_earlier_runs_are_restored_once_and_do_not_replace_newer_topics() {
+        let (mut chat, mut outputs) = session_with_request();
+        answer(&mut chat, &mut outputs, 3, 0, &[], PartEnd::Since(RecordId::ZERO));
+        apply(&mut chat, &mut outputs, 3, Fact::Line(b"/topic mine"));
         for room in ["#lobby", "#old"] {
-            apply(&mut chat, &mut told, 4, Fact::Topic { room, topic: "theirs" });
+            apply(&mut chat, &mut outputs, 4, Fact::Topic { room, topic: "theirs" });
         }
-        apply(&mut chat, &mut told, 5, Fact::Restored);
-        apply(&mut chat, &mut told, 6, Fact::Topic { room: "#late", topic: "too late" });
-        told.0.clear();
-        apply(&mut chat, &mut told, 7, Fact::Line(b"/rooms"));
-        assert_eq!(told.0, "* #lobby (1): mine\n* #old (0): theirs\n");
+        apply(&mut chat, &mut outputs, 5, Fact::Restored);
+        apply(&mut chat, &mut outputs, 6, Fact::Topic { room: "#late", topic: "too late" });
+        outputs.text.clear();
+        apply(&mut chat, &mut outputs, 7, Fact::Line(b"/rooms"));
+        assert_eq!(outputs.text, "* #lobby (1): mine\n* #old (0): theirs\n");
     }
 }

@@ -1,4 +1,4 @@
-//! A session's input: each line is taken once, counted against the budgets, and then done by the
+//! A session's input. Each line is processed once, counted against the budgets, and passed to the
 //! session's protocol.
 
 use super::Chat;
@@ -14,8 +14,8 @@ use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::COMMAND_COST_MAX;
 
 impl Chat {
-    /// How many lines a session may send at this moment: as many as its own budget and its address's
-    /// have left.
+    /// How many lines a session may send at `now`: the smaller of what its own budget and its
+    /// address's allow. [`u64::MAX`] if there is no limit.
     pub fn budget(&self, id: SessionId, now: Micros) -> u64 {
         let Some(session) = self.session(id) else { return 0 };
         let limit = self.state.rate_limit;
@@ -26,8 +26,8 @@ impl Chat {
         limit.allowed(Share::Session, session.rate, now).min(of_address)
     }
 
-    /// How many lines of a session may be read at once: so few that the budget lasts even if each is
-    /// the costliest command.
+    /// How many lines of a session a worker may read at once: so few that the budget suffices even
+    /// if each is the most expensive command.
     pub fn lines_allowed(&self, id: SessionId, now: Micros) -> u64 {
         match self.budget(id, now) {
             u64::MAX => u64::MAX,
@@ -43,53 +43,55 @@ impl Chat {
         limit.next_at(Share::Session, session.rate).max(of_address)
     }
 
-    /// A line, or what stands for it, was recorded.
+    /// Applies a record of input: a line, or a part of one.
     pub(super) fn input<O: Deliveries>(&mut self, record: &Record<'_>, out: &mut Out<'_, O>) {
         let (id, now) = (record.session, out.now);
-        // A worker that took over may have read it a second time.
+        // After a takeover the successor may have read and recorded it a second time.
         let is_new = |session: &&mut super::Session| session.input_end < record.input_end;
         let Some(session) = self.session_mut(id).filter(is_new) else { return };
         session.input_end = record.input_end;
-        session.last_heard = now;
+        session.last_received = now;
         session.in_long_line = record.fact == Fact::LongLineBegins;
         let (is_waiting, is_udp) = (session.waiting.is_some(), session.is_udp());
         if record.fact == Fact::LongLineEnds {
             return;
         }
-        // Over TCP nothing is read before the budget allows it. A datagram can't be left unread.
+        // Over TCP a worker reads only as much as the budget allows. A datagram can't be left
+        // unread, so it is dropped.
         if is_udp && self.budget(id, now) == 0 {
             return;
         }
-        if let Some(own) = &mut out.own {
-            own.earn(record.fact.line_len());
+        if let Some(budget) = &mut out.budget {
+            budget.earn(record.fact.line_len());
         }
         self.charge(id, 1, out);
         if !self.begin_session(id, record.fact, out) {
             return;
         }
         match is_waiting {
-            true => self.keep_for_later(id, record.fact, out),
-            false => self.take_input(id, record.fact, out),
+            true => self.queue_input(id, record.fact, out),
+            false => self.process_input(id, record.fact, out),
         }
     }
 
-    /// Does what a line, or what stands for it, says.
-    pub(super) fn take_input<O: Deliveries>(
+    /// Processes a line, or a part of one.
+    pub(super) fn process_input<O: Deliveries>(
         &mut self,
         id: SessionId,
         fact: Fact<'_>,
         out: &mut Out<'_, O>,
     ) {
-        if let Some(own) = &mut out.own {
-            own.begin_answer();
+        if let Some(budget) = &mut out.budget {
+            budget.begin_answer();
         }
         match self.session(id).map(|session| &session.protocol) {
-            Some(ProtocolState::Line(_)) => self.take_line(id, fact, out),
+            Some(ProtocolState::Line(_)) => self.process_line(id, fact, out),
             None => {}
         }
     }
 
-    /// The session's protocol sees its first input, or another one. False if the session is over.
+    /// Passes input to the session's protocol, which may register the session. False if the session
+    /// was closed.
     fn begin_session<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -102,7 +104,7 @@ impl Chat {
         }
     }
 
-    /// What came together with a connection is all there: its client is one of the chat's.
+    /// Registers a session, unless its first line has done so.
     pub(super) fn arrive<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         match self.session(id).map(|session| &session.protocol) {
             Some(ProtocolState::Line(_)) => self.register_guest(id, out),
@@ -110,19 +112,15 @@ impl Chat {
         }
     }
 
-    /// No more input comes: what was begun counts as a line.
-    pub(super) fn end_unfinished_line<O: Deliveries>(
-        &mut self,
-        id: SessionId,
-        out: &mut Out<'_, O>,
-    ) {
+    /// Processes an unfinished last line, at the end of input.
+    pub(super) fn finish_input_line<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         match self.session(id).map(|session| &session.protocol) {
-            Some(ProtocolState::Line(_)) => self.end_begun_line(id, out),
+            Some(ProtocolState::Line(_)) => self.finish_partial_line(id, out),
             None => {}
         }
     }
 
-    /// No more input comes. What waits is done first.
+    /// Ends a session at the end of its input, after its waiting input.
     pub(super) fn end_input<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         if let Some(waiting) = self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
             return waiting.end_input();
@@ -131,33 +129,33 @@ impl Chat {
         self.finish_input(id, out);
     }
 
-    /// Executes an unfinished line, and closes the session when its answer is complete.
+    /// Processes an unfinished last line, and closes the session once its answer is complete.
     fn finish_input<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
-        self.end_unfinished_line(id, out);
+        self.finish_input_line(id, out);
         match self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
             Some(waiting) => waiting.end_input(),
             None => self.close(id, CloseReason::EndOfInput, out),
         }
     }
 
-    /// Whether a session's input has to wait.
+    /// Whether a session's input must wait.
     pub fn is_waiting(&self, id: SessionId) -> bool {
         self.session(id).is_some_and(|session| session.waiting.is_some())
     }
 
-    /// What a session's input waited for is complete: what the session sent meanwhile is done now,
-    /// up to the next line after which input waits.
-    pub(super) fn end_waiting<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
+    /// Processes the waiting input of a session after the awaited answer is complete. Stops after a
+    /// line for whose answer the input must wait again.
+    pub(super) fn resume_input<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         let Some(session) = self.session_mut(id) else { return };
         let Some(waiting) = session.waiting.take() else { return };
-        out.effect(Effect::InputGoesOn { session: id, slot: session.slot });
+        out.effect(Effect::InputResumed { session: id, slot: session.slot });
         let Waiting { lines, has_input_ended, .. } = *waiting;
         let mut lines = lines.into_iter();
         for line in lines.by_ref() {
-            self.take_input(id, line.fact(), out);
+            self.process_input(id, line.fact(), out);
             let Some(session) = self.session_mut(id) else { return };
             if let Some(waiting) = &mut session.waiting {
-                // They were within the bound before.
+                // They fitted before, so they fit again.
                 lines.for_each(|line| _ = waiting.add(line.fact()));
                 waiting.has_input_ended = has_input_ended;
                 return;
@@ -168,8 +166,8 @@ impl Chat {
         }
     }
 
-    /// A line of a session whose input has to wait.
-    pub(super) fn keep_for_later<O: Deliveries>(
+    /// Appends a line to a session's waiting input, or refuses it.
+    pub(super) fn queue_input<O: Deliveries>(
         &mut self,
         id: SessionId,
         fact: Fact<'_>,
@@ -206,8 +204,9 @@ impl Chat {
         }
     }
 
-    /// Whether a session's address had used its budget before the session's last line. Each of many
-    /// sessions is read as far as the budget allows one of them, before what they said is charged.
+    /// Whether a session's address had used up its budget before the session's last line. This can
+    /// happen: workers read each of several sessions as far as the budget allows one of them,
+    /// before the lines are charged.
     pub(super) fn is_address_overdrawn(&self, id: SessionId, now: Micros) -> bool {
         self.session(id).is_some_and(|session| {
             self.state.addresses.is_overdrawn(session.address(), self.state.rate_limit, now)

@@ -1,9 +1,10 @@
-//! Lists that may be long: the rooms, the members of a room. They are sent in parts, each after the
-//! client has taken the one before. So a list takes only a small part of an outbox and little of a
-//! replica's time: a part looks at a bounded number of rooms, and may list none of them.
+//! Lists that may be long: of the rooms, and of the members of a room. They are sent in parts, each
+//! after the last one was written to the client. So a list needs little space in an outbox, and
+//! each part takes a replica little time: it looks at a bounded number of rooms, and may list none
+//! of them.
 //!
 //! ```text
-//!  /rooms ──► first part ──► the session waits ──► its worker has written the part: NextPart, a record
+//!  /rooms ──► first part ──► the session waits ──► worker has written the part: record NextPart
 //!                 ▲                                              │
 //!                 └────────── while there are more ◄─────────────┘
 //! ```
@@ -11,7 +12,7 @@
 use super::Chat;
 use super::deliver::{Deliveries, Out};
 use super::effect::Effect;
-use super::rooms::{ListPlace, matches};
+use super::rooms::{ListPosition, matches};
 use super::waiting::{Awaited, Items, List, Waiting};
 use forkchat_common::event::{Event, ListEnd, Stamp};
 use forkchat_common::ids::{RecordId, SessionId, Slot};
@@ -21,20 +22,20 @@ use forkchat_common::limits::{
 };
 use forkchat_common::names::RoomName;
 
-/// A part of a list of rooms. It may have no rooms.
+/// A part of the list of rooms; may have no rooms.
 struct RoomsPart<'a> {
     /// Each room's name, number of members and topic.
     rooms: Vec<(&'a str, usize, &'a str)>,
     /// The last room that was looked at.
-    last: Option<ListPlace>,
-    /// Rooms so far that match, and come after as many as are listed.
+    last: Option<ListPosition>,
+    /// The number of matching rooms so far that are left out, because enough are listed.
     left_out: usize,
     end: ListEnd,
 }
 
 impl Chat {
-    /// The lists that sessions of the worker in `slot` wait for: whose, the list's record, and how
-    /// many parts were sent.
+    /// The unfinished lists of the sessions that the worker in `slot` serves: the session, the
+    /// list's record, and the number of parts sent.
     pub fn lists_of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, RecordId, u32)> {
         self.sessions_of(slot).filter_map(|session| match &session.waiting.as_ref()?.until {
             Awaited::List(list) => Some((session.id, list.at, list.parts)),
@@ -70,7 +71,7 @@ impl Chat {
         );
     }
 
-    /// A part of a list was written: the next one, unless it was sent already.
+    /// Sends the next part of a list, unless it was sent already.
     pub(super) fn send_next_part<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -114,7 +115,7 @@ impl Chat {
         list.parts += 1;
         let Some(session) = self.session_mut(id) else { return };
         if end == ListEnd::Part {
-            out.effect(Effect::ListGoesOn {
+            out.effect(Effect::ListContinues {
                 session: id,
                 slot: session.slot,
                 list: list.at,
@@ -125,14 +126,14 @@ impl Chat {
                 None => session.waiting = Some(Waiting::new(Awaited::List(list))),
             }
         } else if list.parts > 1 {
-            self.end_waiting(id, out);
+            self.resume_input(id, out);
         }
     }
 
     fn part_of_rooms(
         &self,
         pattern: Option<&str>,
-        after: Option<ListPlace>,
+        after: Option<ListPosition>,
         sent: usize,
         mut left_out: usize,
     ) -> RoomsPart<'_> {
@@ -141,7 +142,7 @@ impl Chat {
         for _ in 0..ROOMS_PER_PART_MAX {
             let is_full = sent + rooms.len() >= ROOMS_LISTED_MAX;
             if is_full && pattern.is_none() {
-                // All others match: they needn't be looked at.
+                // All other rooms match, so they can be counted without a look at each.
                 let others = self.state.rooms.len().saturating_sub(sent + rooms.len());
                 let end = ListEnd::LeftOut(others);
                 return RoomsPart { rooms, last, left_out: 0, end };
@@ -149,8 +150,8 @@ impl Chat {
             if bytes >= ANSWER_PART_BYTES {
                 break;
             }
-            let Some((place, room)) = left.next() else { break };
-            last = Some(place);
+            let Some((position, room)) = left.next() else { break };
+            last = Some(position);
             if pattern.is_some_and(|pattern| !matches(pattern, room.name.key())) {
                 continue;
             }
@@ -181,14 +182,13 @@ impl Chat {
             Some(room) => &self.state.rooms.get(room).members[..],
             None => &[],
         };
-        // Should the last one have left meanwhile, the next one has its number.
-        let place =
-            members.iter().position(|member| member.session == after).map(|place| place + 1);
-        let start = place.unwrap_or(sent).min(members.len());
+        // If the last listed member has left meanwhile, the number of listed members gives the
+        // position.
+        let position = members.iter().position(|member| member.session == after);
+        let start = position.map_or(sent, |last| last + 1).min(members.len());
         let (mut names, mut last, mut bytes) = (Vec::new(), after, 0);
-        let room_for =
-            (MEMBERS_LISTED_MAX - sent.min(MEMBERS_LISTED_MAX)).min(members.len() - start);
-        for member in &members[start..start + room_for] {
+        let count = (MEMBERS_LISTED_MAX - sent.min(MEMBERS_LISTED_MAX)).min(members.len() - start);
+        for member in &members[start..start + count] {
             if bytes >= ANSWER_PART_BYTES {
                 return (names, last, ListEnd::Part);
             }
@@ -197,7 +197,7 @@ impl Chat {
             names.push(session.nick.as_str());
             last = member.session;
         }
-        let end = match members.len() - start - room_for {
+        let end = match members.len() - start - count {
             0 if sent + names.len() == 0 => ListEnd::Empty,
             left_out => ListEnd::LeftOut(left_out),
         };

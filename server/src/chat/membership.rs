@@ -1,4 +1,4 @@
-//! Names of sessions, membership in rooms, topics, and who is notified of their changes.
+//! Nicknames, room membership and topics, and the notifications of their changes.
 
 use super::deliver::{Deliveries, Out};
 use super::effect::HistoryEntry;
@@ -11,7 +11,7 @@ use forkchat_common::limits::{ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX};
 use forkchat_common::names::{Nick, RoomName};
 
 impl Chat {
-    /// Gives a session a nickname, and returns the old one.
+    /// Changes a session's nickname, and returns the old one; `None` if there is no such session.
     ///
     /// # Errors
     /// It is not a valid nickname, or another session has it.
@@ -32,7 +32,8 @@ impl Chat {
         Ok(Some(old))
     }
 
-    /// Notifies those that share a room with a session of its new nickname, if they know the session.
+    /// Notifies the sessions that share a room with a session of its new nickname, if the session
+    /// is announced.
     pub(super) fn send_renamed<O: Deliveries>(
         &self,
         session: &Session,
@@ -46,16 +47,16 @@ impl Chat {
         }
     }
 
-    /// Makes a session a member of a room, if it isn't one, and returns the room and whether it was.
-    /// A room that has to be made counts for `made_by`. Notifies no other session.
+    /// Makes a session a member of a room. Returns the room, and whether the session was a member
+    /// before. A new room counts for `created_by`. Notifies no other session.
     ///
     /// # Errors
-    /// The session is in too many rooms, or there can be no more.
+    /// The session is in too many rooms, or no more rooms can be created.
     pub(super) fn enter(
         &mut self,
         id: SessionId,
         name: RoomName,
-        made_by: Option<AddressBlock>,
+        created_by: Option<AddressBlock>,
     ) -> Result<(RoomId, bool), Refusal<'static>> {
         let session = self.session(id);
         let (slot, rooms) = session.map_or((Slot::at(0), &[][..]), |it| (it.slot, &it.rooms));
@@ -66,7 +67,7 @@ impl Chat {
         if rooms.len() >= ROOMS_PER_SESSION_MAX {
             return Err(Refusal::TooManyRooms);
         }
-        let room = self.state.rooms.find_or_make(name, made_by, &mut self.state.addresses)?;
+        let room = self.state.rooms.find_or_create(name, created_by, &mut self.state.addresses)?;
         if let Some(session) = self.session_mut(id) {
             session.rooms.push(room);
             self.state.rooms.enter(room, Member { session: id, slot });
@@ -74,7 +75,8 @@ impl Chat {
         Ok((room, false))
     }
 
-    /// Notifies the other members of a room that a session has joined it, if they know the session.
+    /// Notifies the other members of a room that a session has joined it, if the session is
+    /// announced.
     pub(super) fn send_joined<O: Deliveries>(
         &self,
         id: SessionId,
@@ -87,7 +89,7 @@ impl Chat {
         }
     }
 
-    /// A session that has left a room is no member any more; the others are notified.
+    /// Removes a session from the members of a room that it has left, and notifies the others.
     pub(super) fn end_membership<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -102,8 +104,8 @@ impl Chat {
         self.state.rooms.leave(room, id, out.stamp.id, &mut self.state.addresses);
     }
 
-    /// Sets a room's topic, or removes it if it is empty, and notifies the other members. Does nothing
-    /// if it is the same.
+    /// Sets a room's topic, and notifies the other members. An empty topic removes it. Does nothing
+    /// if the topic is unchanged.
     ///
     /// # Errors
     /// The topic is too long, or there is no space for it.
@@ -128,11 +130,11 @@ impl Chat {
         };
         let event = Event::TopicSet { room: room.name.as_str(), source: session.source(), topic };
         self.send_room(room, Some(id), &event, out);
-        out.keep(|_| HistoryEntry::Topic { room: room.name.clone(), text: topic.to_owned() });
+        out.store(|_| HistoryEntry::Topic { room: room.name.clone(), text: topic.to_owned() });
         Ok(())
     }
 
-    /// Notifies the rooms that a session is in of its arrival, unless they know.
+    /// Notifies the other members of a session's rooms of its arrival, unless that was done.
     pub(super) fn announce<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
         let Some(session) = self.session_mut(id).filter(|session| !session.is_announced) else {
             return;
@@ -144,7 +146,8 @@ impl Chat {
         }
     }
 
-    /// Notifies those that share a room with a session of its end, if they know the session.
+    /// Notifies the sessions that share a room with a session of its end, if the session is
+    /// announced.
     pub(super) fn send_quit<O: Deliveries>(
         &self,
         id: SessionId,
@@ -157,7 +160,7 @@ impl Chat {
         }
     }
 
-    /// From here on another worker serves a session.
+    /// Records that another worker serves a session from here on.
     pub(super) fn move_session(&mut self, id: SessionId, to: Slot) {
         let Some(session) = self.session_mut(id) else { return };
         session.slot = to;

@@ -1,39 +1,39 @@
 //! The chat: a state machine without socket, clock, randomness or thread.
 //!
-//! Every process that needs the state holds a replica and changes it in one way only: it applies the
-//! log's records in the log's order. Nothing is decided before a record is in the log. Whether a
-//! nickname is free, a line exceeds the rate, or a session still exists is decided when the record
-//! is applied, with the same result in every replica. The same step renders the bytes for the
-//! clients, from the state and the record alone, so two replicas that serve the same session produce
-//! the same bytes for it.
+//! Every process that needs the state holds a replica and changes it in one way only: it applies
+//! the log's records in the log's order. Replicas decide nothing before a record is in the log:
+//! whether a nickname is free, a line exceeds the rate, or a session still exists is decided when
+//! the record is applied. Every replica comes to the same result. The same step renders the bytes
+//! for the clients, from the state and the record alone, so two replicas that serve the same
+//! session produce the same bytes for it.
 //!
 //! ```text
-//!  record ─► apply ─► input, counted ─► the session's protocol (line/): what it means
+//!  record ─► apply ─► input, counted ─► the session's protocol (line/) parses it
 //!                                                 │
-//!                                                 ▼ with explicit rooms and nicknames
+//!                                                 ▼ explicit rooms and nicknames
 //!                   state ◄───────── talk, membership, history: shared by all protocols
 //!                                                 │
-//!               effects, carried out after it ◄───┴───► Event ─► bytes in each form ─► outboxes
+//!                          effects ◄──────────────┴───► Event ─► bytes in each form ─► outboxes
 //! ```
 //!
 //! | file | contents |
 //! |---|---|
 //! | `record` | the records of the log: facts, each with its session and input offset |
-//! | `input` | a session's input: taken once, counted, passed to its protocol |
+//! | `input` | a session's input: each line is counted once and passed to the session's protocol |
 //! | `line` | the line protocol's sessions: text, commands, answers |
-//! | `session` | one session, as far as it has nothing to do with a protocol |
+//! | `session` | one session, without the parts that belong to its protocol |
 //! | `rooms` | the rooms and their members |
-//! | `talk`, `membership` | what is said; names, joins, topics: what protocols have in common |
+//! | `talk`, `membership` | messages; names, joins, topics: operations that all protocols share |
 //! | `request` | requests to services and their answers, as values |
-//! | `requests`, `history` | what only another process knows: earlier lines, topics of earlier runs |
+//! | `requests`, `history` | data that only the journal has: earlier lines, topics of earlier runs |
 //! | `lists` | lists that are sent in parts |
-//! | `waiting` | what a session waits for, and what it has sent meanwhile |
-//! | `message`, `form`, `deliver` | renders each message once for each form, and passes it to the outboxes |
-//! | `effect` | everything else that a record causes, as values |
+//! | `waiting` | the reason why a session's input waits, and the waiting input |
+//! | `message`, `form`, `deliver` | messages, rendered once for each form, for the outboxes |
+//! | `effect` | the other effects of a record, as values |
 //! | `rate` | rate limits of sessions and addresses |
-//! | `addresses` | what all sessions of one address have used together |
+//! | `addresses` | the resources that the sessions of each address use together |
 //! | `allowance`, `answer_limit` | how many bytes a UDP session may receive for its own lines |
-//! | `snapshot` | the state as bytes, by version |
+//! | `snapshot` | the serialised state, by version |
 
 mod addresses;
 mod allowance;
@@ -88,39 +88,40 @@ pub struct Chat {
     text: String,
 }
 
-/// What a snapshot holds. Two replicas that applied the same records have the same.
+/// The contents of a snapshot. Replicas that applied the same records have equal states.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     cells: Cells,
     rooms: Rooms,
     addresses: Addresses,
     requests: Requests,
-    /// `--rate-limit`; none until it is configured.
+    /// `--rate-limit`; no limit until a [`Fact::Configured`] sets it.
     rate_limit: RateLimit,
-    /// Guests so far: the next one's number is one more.
+    /// The number of the latest guest name.
     guests: u64,
-    /// The latest serial number of a UDP session: the worker that opens them takes the next.
+    /// The latest serial number of a UDP session. The worker that opens UDP sessions uses the next
+    /// number.
     udp_serial: u64,
     /// The server is stopping: no new sessions.
     stopping: bool,
-    /// What was kept of earlier runs is here.
+    /// The topics of earlier runs are restored.
     is_restored: bool,
     /// How far the wall clock is ahead of the records' times, in µs.
     clock_ahead: i64,
-    /// The process in each worker's slot, as its record says. A slot that is vacant keeps its last:
-    /// the next process's record comes before its session's.
+    /// The pid of each worker, by slot, from [`Fact::Started`]. A vacant slot keeps the pid of its
+    /// last worker. The next worker appends its own `Started` before any record of its sessions.
     pids: BTreeMap<Slot, u32>,
 }
 
 impl Chat {
-    /// Applies one record: delivers what it causes to be sent, and appends its effects to `effects`,
-    /// which the caller carries out before the next record.
+    /// Applies one record. Passes the resulting messages to `deliveries`, and appends the other
+    /// effects to `effects`. The caller must carry these out before it applies the next record.
     ///
-    /// The records' times measure durations, and never run backwards. What is shown is the wall
-    /// clock's time, which is set ahead and back.
+    /// The times of records never run backwards and are used for durations. Clients see the time of
+    /// the wall clock, which may be set ahead or back.
     ///
-    /// A record whose time is past (a line that was applied before, a fact that no longer holds, a
-    /// session that is over) changes nothing.
+    /// An outdated record changes nothing: a line that was applied before, a fact that no longer
+    /// holds, or a record of a closed session.
     pub fn apply<O: Deliveries>(
         &mut self,
         stamp: Stamp,
@@ -135,20 +136,21 @@ impl Chat {
         let time = Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead));
         let (shown, author) = (Stamp { time, ..stamp }, self.author(record));
         let mut out = Out::new(shown, stamp.time, author, cache, deliveries, effects);
-        self.limit_own(record.session, &mut out);
+        self.limit_answers(record.session, &mut out);
         match record.fact {
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => {
                 self.input(record, &mut out);
             }
-            fact => self.take_fact(record.session, fact, &mut out),
+            fact => self.apply_fact(record.session, fact, &mut out),
         }
-        self.keep_own(&out);
+        self.save_allowance(&out);
     }
 
-    fn take_fact<O: Deliveries>(&mut self, id: SessionId, fact: Fact<'_>, out: &mut Out<'_, O>) {
+    fn apply_fact<O: Deliveries>(&mut self, id: SessionId, fact: Fact<'_>, out: &mut Out<'_, O>) {
         match fact {
             Fact::Opened { slot, origin, transport } => {
-                // A worker that takes over may not know that its predecessor has recorded this.
+                // After a takeover the successor may not know that its predecessor recorded this
+                // already.
                 if !self.was_opened(id) {
                     self.open(Session::new(id, slot, origin, transport, out.now), out);
                 }
@@ -159,14 +161,14 @@ impl Chat {
             }
             Fact::Moved { to } => self.move_session(id, to),
             Fact::Silent { since } => {
-                if self.session(id).is_some_and(|session| session.last_heard == since) {
+                if self.session(id).is_some_and(|session| session.last_received == since) {
                     self.close(id, CloseReason::Silent, out);
                 }
             }
             Fact::Closed(CloseReason::EndOfInput) => self.end_input(id, out),
             Fact::Closed(reason) => self.close(id, reason, out),
             Fact::Proved { key } => self.prove(id, key, out),
-            Fact::Answer(answer) => self.take_answer(answer, out),
+            Fact::Answer(answer) => self.apply_answer(answer, out),
             Fact::NextPart { of, parts } => self.send_next_part(id, of, parts, out),
             Fact::Topic { room, topic } => self.restore_topic(room, topic, out.stamp.id),
             Fact::Restored => self.state.is_restored = true,
@@ -176,7 +178,7 @@ impl Chat {
             }
             Fact::Started { slot, pid } => _ = self.state.pids.insert(slot, pid),
             Fact::Stopping => self.stop(out),
-            // Applied before the stamp was made; input is not a fact.
+            // `apply` handles the clock before it makes the stamp, and passes input to `input`.
             Fact::Clock { .. }
             | Fact::Line(_)
             | Fact::LineBegins(_)
@@ -185,47 +187,48 @@ impl Chat {
         }
     }
 
-    /// A session that is open.
+    /// An open session; `None` if it is closed or was never opened.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
         self.state.cells.get(id)
     }
 
-    /// Whether a session was opened, and is open or over.
+    /// Whether a session was opened. Stays true after the session is closed.
     pub fn was_opened(&self, id: SessionId) -> bool {
         self.state.cells.was_opened(id)
     }
 
-    /// The open sessions that the worker in `slot` serves, by cell.
+    /// The open sessions that the worker in `slot` serves, in the order of their cells.
     pub fn sessions_of(&self, slot: Slot) -> impl Iterator<Item = &Session> {
         self.state.cells.sessions().filter(move |session| session.slot == slot)
     }
 
-    /// The latest serial number that a UDP session was given.
+    /// The latest serial number of a UDP session; 0 before the first.
     pub fn udp_serial(&self) -> u64 {
         self.state.udp_serial
     }
 
-    /// How far the wall clock is ahead of the records' times, in µs, as far as it is recorded.
+    /// How far the wall clock is ahead of the records' times, in µs, by the latest [`Fact::Clock`].
     pub fn clock_ahead(&self) -> i64 {
         self.state.clock_ahead
     }
 
-    /// What all rooms and topics together may take, in bytes, as far as it is recorded.
+    /// The memory that all rooms and topics together may use, in bytes, by the latest
+    /// [`Fact::Configured`].
     pub fn rooms_bytes_max(&self) -> u64 {
         self.state.rooms.bytes_max()
     }
 
-    /// The rate limit, as far as it is recorded.
+    /// The rate limit, by the latest [`Fact::Configured`].
     pub fn rate_limit(&self) -> RateLimit {
         self.state.rate_limit
     }
 
-    /// Whether the server ends.
+    /// Whether the server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.state.stopping
     }
 
-    /// The worker that serves the session which a record is about.
+    /// The worker that serves the record's session.
     fn author(&self, record: &Record<'_>) -> Option<Slot> {
         match record.fact {
             Fact::Opened { slot, .. } => Some(slot),
@@ -239,13 +242,13 @@ impl Chat {
 
     fn open<O: Deliveries>(&mut self, mut session: Session, out: &mut Out<'_, O>) {
         let id = session.id;
-        // A cell is given again only when its last session is closed; should that ever fail, the old
-        // one goes.
+        // A cell is reused only after its last session is closed. If this should ever fail, the old
+        // session is closed here.
         if let Some(old) = self.state.cells.holder(id) {
             self.close(old, CloseReason::WorkerDied, out);
         }
         if session.is_udp() {
-            // Its cookie was good.
+            // The worker has checked the client's cookie.
             session.allowance.prove(out.now);
             self.state.udp_serial = self.state.udp_serial.max(id.serial());
         }
@@ -258,13 +261,13 @@ impl Chat {
             out.effect(Effect::Reachable { session: id, slot, path });
         }
         self.state.cells.insert(session);
-        self.limit_own(id, out);
+        self.limit_answers(id, out);
         if self.state.stopping {
             self.send(id, &Event::Stopping, out);
             self.remove(id, Ending::Finish, out);
             return;
         }
-        // A client over UDP has repeated a cookie, as no other protocol's does.
+        // A UDP client has returned a cookie, so it does not speak another protocol.
         if path.is_some() {
             self.arrive(id, out);
         }
@@ -282,14 +285,14 @@ impl Chat {
         self.remove(id, ending, out);
     }
 
-    /// Takes a session out of the state.
+    /// Removes a session from the state.
     fn remove<O: Deliveries>(&mut self, id: SessionId, ending: Ending, out: &mut Out<'_, O>) {
         let Some(session) = self.state.cells.take(id) else { return };
         for &room in &session.rooms {
             self.state.rooms.leave(room, id, out.stamp.id, &mut self.state.addresses);
         }
         self.state.addresses.close(session.address());
-        // Before its welcome its name isn't its own.
+        // Before its registration a session has a placeholder name, which is not in `nicks`.
         if session.is_registered {
             self.nicks.remove(session.nick.key());
         }
@@ -299,7 +302,7 @@ impl Chat {
 
     fn stop<O: Deliveries>(&mut self, out: &mut Out<'_, O>) {
         self.state.stopping = true;
-        // The journal is to store the last that was said.
+        // This wakes the journal, which must store the last lines.
         out.effect(Effect::Requested);
         let everyone: Vec<SessionId> =
             self.state.cells.sessions().map(|session| session.id).collect();

@@ -1,8 +1,8 @@
 //! Rate limits of sessions and addresses: [token buckets](TokenBucket).
 //!
 //! The unit is a line. A command that notifies others or has a long answer costs more lines
-//! (`Row::cost`). The buckets depend on the times of the records alone, so all replicas have the
-//! same ones, also a worker that takes over a session. Over TCP a worker reads on only when the
+//! (`Row::cost`). The buckets depend only on the times of the records, so they are the same in all
+//! replicas, also in a worker that takes over a session. Over TCP a worker reads on only when the
 //! session's next line is due, so TCP slows the client down. Several sessions of one address may be
 //! read at the same time, each as if it had the address's whole budget. If they exceed it together,
 //! plain lines still pass, but commands that cost more than a line are refused.
@@ -12,19 +12,19 @@ use forkchat_common::limits::{ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE, RATE_BURS
 use forkchat_common::token_bucket::{TokenBucket, Used};
 use serde::{Deserialize, Serialize};
 
-/// `--rate-limit`: how many lines a second a session may send in the long run, or no limit.
+/// `--rate-limit`: how many lines per second a session may send on average, or no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
-    /// µs a line of a session; 0 for no limit.
+    /// µs per line of a session; 0 for no limit.
     line_micros: u64,
 }
 
-/// Whose bucket it is.
+/// The owner of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// One session's.
+    /// One session.
     Session,
-    /// That of all sessions of one address.
+    /// All sessions of one address together.
     Address,
 }
 
@@ -32,7 +32,7 @@ impl RateLimit {
     /// No limit.
     pub const OFF: RateLimit = RateLimit { line_micros: 0 };
 
-    /// So many lines a second, at most a million.
+    /// A limit of `lines` lines per second. 0 counts as 1, more than a million as a million.
     pub fn lines_per_second(lines: u32) -> RateLimit {
         RateLimit { line_micros: (Micros::SECOND / u64::from(lines.max(1))).max(1) }
     }
@@ -60,15 +60,14 @@ impl RateLimit {
         self.bucket(share).next_at(used)
     }
 
-    /// When the next line may be sent if the one before was the last that might be, and came at
-    /// `now`.
+    /// When the next line may be sent if the line at `now` used up the bucket.
     pub fn after_a_line(self, share: Share, now: Micros) -> Micros {
         now.plus(self.bucket(share).time_for(1))
     }
 
-    /// Counts lines. What is used beyond a whole burst counts no further than another one:
-    /// connections cost lines, too, and nothing stops an address from opening more than it earns.
-    /// Those who share it wait no longer than a burst takes once that has ended.
+    /// Counts lines. The debt is limited to one burst: connections cost lines too, and an address
+    /// may open more of them than its budget allows. So the other users of the address wait no
+    /// longer than a burst takes to refill once that has ended.
     pub fn spend(self, share: Share, used: Used, lines: u64, now: Micros) -> Used {
         let bucket = self.bucket(share);
         let most = now.plus(bucket.time_for(bucket.burst).saturating_mul(2));
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_is_no_more_than_another_burst() {
+    fn a_debt_is_at_most_one_burst() {
         let limit = RateLimit::lines_per_second(20);
         let mut used = Used::default();
         for second in 0..3_600 {
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_more_leaves_less() {
+    fn an_expensive_command_uses_more_of_the_budget() {
         let limit = RateLimit::lines_per_second(20);
         let used = limit.spend(Share::Session, Used::default(), 32, START);
         assert_eq!(limit.allowed(Share::Session, used, START), RATE_BURST_LINES - 32);

@@ -1,5 +1,5 @@
-//! The records of the log: one line of a session or one fact, with session and input offset. The
-//! log adds sequence and time.
+//! The records of the log. A record is a fact, often one line of input, with its session and input
+//! offset. The log adds the sequence and the time.
 //!
 //! A line is recorded as the client sent it. Its bytes are interpreted (charset, Telnet, command)
 //! when the record is applied.
@@ -17,68 +17,69 @@ use serde::{Deserialize, Serialize};
 pub struct Record<'a> {
     /// The session; [`SessionId::NONE`] for a fact that belongs to no session.
     pub session: SessionId,
-    /// For a line: the offset in the session's input after it. A line at or below the session's
-    /// latest offset was applied before. 0 for facts.
+    /// For input: the offset in the session's input stream after this piece. Input at or below the
+    /// session's latest offset was applied before. 0 for other facts.
     pub input_end: u64,
     /// What happened.
     #[serde(borrow)]
     pub fact: Fact<'a>,
 }
 
-/// What a record reports.
+/// An event that a record reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact<'a> {
-    /// A session begins.
+    /// A session opens.
     Opened {
         /// The worker that serves it.
         slot: Slot,
-        /// Where it comes from, and so what it speaks.
+        /// The client's address, and the listener, which determines the protocol.
         origin: Origin,
         /// How it is connected.
         transport: Transport,
     },
-    /// A UDP client has proved again that it receives what is sent to its address.
+    /// A UDP client has proved again that it receives datagrams at its address.
     Proved {
-        /// What each of its datagrams has to carry from now on, if it wants that.
+        /// The key that each of the client's datagrams must carry from now on, if the client asked
+        /// for one.
         key: Option<Token>,
     },
-    /// What came together with the connection is all before this: now the others may hear of the
-    /// arrival.
+    /// All input that arrived together with the connection is recorded before this. From here on
+    /// other sessions are notified of the arrival.
     Arrived,
     /// A line, without its LF.
     #[serde(with = "serde_bytes")]
     Line(#[serde(borrow)] &'a [u8]),
-    /// The beginning of a line that can't stay in the kernel until its end is there: it is followed
-    /// by urgent data, past which the worker can not peek, or it holds so much of the kernel's
-    /// memory that the end couldn't come. Or it has Telnet negotiations in it: they wait for an
-    /// answer, and may make it longer than a line may be.
+    /// The beginning of a line that can't stay in the kernel until its end arrives. Either urgent
+    /// data follows, past which the worker can't peek; or the line fills the kernel's buffer, so
+    /// its end could not arrive; or it contains Telnet negotiations: the client waits for an answer
+    /// to these, and they may make the line longer than the limit.
     #[serde(with = "serde_bytes")]
     LineBegins(#[serde(borrow)] &'a [u8]),
-    /// A line that is longer than lines may be begins.
+    /// The beginning of a line that is too long.
     LongLineBegins,
-    /// The LF of such a line.
+    /// The end of a line that was too long.
     LongLineEnds,
-    /// From here on another worker serves the session.
+    /// Another worker serves the session from here on.
     Moved {
-        /// That worker.
+        /// The other worker's slot.
         to: Slot,
     },
     /// A session ends.
     Closed(CloseReason),
-    /// A UDP session ends if nothing was received from it since.
+    /// Ends a UDP session if nothing was received from it after `since`.
     Silent {
-        /// The last time its client was heard, as known to the worker that appended this.
+        /// The time of the client's last datagram, as the worker knew it when it appended this.
         since: Micros,
     },
-    /// The server ends.
+    /// The server is stopping.
     Stopping,
-    /// A service answers a request, or a part of it.
+    /// A service sent an answer, or a part of one.
     Answer(#[serde(borrow)] Answer<'a>),
-    /// A part of a list was written to its session, which may be sent the next one.
+    /// A part of a list was written to the client. The session may receive the next part.
     NextPart {
-        /// The list: the record of the command that asked for it.
+        /// The list, named by the record of its command.
         of: RecordId,
-        /// How many parts of it were sent.
+        /// How many parts of the list were sent.
         parts: u32,
     },
     /// A room had this topic when the last run ended.
@@ -88,26 +89,26 @@ pub enum Fact<'a> {
         /// The topic.
         topic: &'a str,
     },
-    /// Nothing more is known of earlier runs.
+    /// All topics of earlier runs have been recorded.
     Restored,
-    /// What the state machine reads of the server's configuration.
+    /// The part of the server's configuration that the state machine uses.
     Configured {
-        /// What all rooms and topics together may take, in bytes.
+        /// The memory that all rooms and topics together may use, in bytes.
         rooms_bytes_max: u64,
         /// `--rate-limit`.
         rate_limit: RateLimit,
     },
-    /// The wall clock was set ahead or back: the times that are shown follow it from here on.
+    /// The wall clock was set ahead or back. From here on clients see times by the new setting.
     Clock {
         /// How far it is ahead of the records' times, in µs.
         ahead: i64,
     },
-    /// Another process runs in a worker's slot. The process appends this itself, before it takes on
-    /// anything that its clients send.
+    /// A new process runs in a worker's slot. The process appends this itself, before it records
+    /// any input of its clients.
     Started {
         /// The slot.
         slot: Slot,
-        /// The process.
+        /// The process's pid.
         pid: u32,
     },
 }
@@ -119,9 +120,9 @@ pub enum Transport {
     Tcp,
     /// Datagrams.
     Udp {
-        /// The address to which the client sends, and from which it is answered.
+        /// The address to which the client sends. Answers leave from this address.
         local: LocalAddress,
-        /// What each of its datagrams has to carry, if it asked for a key.
+        /// The key that each of its datagrams must carry, if the client asked for one.
         key: Option<Token>,
     },
 }
@@ -133,18 +134,18 @@ pub enum CloseReason {
     EndOfInput,
     /// The connection broke.
     Reset,
-    /// The client doesn't read what it is sent.
+    /// The client reads too slowly.
     TooSlow,
-    /// A UDP client was silent for too long.
+    /// Nothing was received from a UDP client for too long.
     Silent,
-    /// The worker that served it died, and its successor can't go on for it.
+    /// The worker that served it died, and the successor can't continue the session.
     WorkerDied,
-    /// What it sent has been the death of workers.
+    /// Its input crashed workers.
     Quarantined,
 }
 
 impl CloseReason {
-    /// The quit reason that the others see; empty for an ordinary end.
+    /// The quit reason that other sessions see; empty for an ordinary end.
     pub fn as_str(self) -> &'static str {
         match self {
             CloseReason::EndOfInput => "",
@@ -156,7 +157,7 @@ impl CloseReason {
         }
     }
 
-    /// What is sent to the session itself, where it is told.
+    /// The message to the session itself; `None` if it receives none.
     pub fn dismissal(self) -> Option<Dismissal> {
         match self {
             CloseReason::Silent => Some(Dismissal::Silent),
@@ -168,8 +169,8 @@ impl CloseReason {
 }
 
 impl Fact<'_> {
-    /// How many bytes of a line it holds. Of a line too long nothing is held, but it is known that
-    /// as many came as a line may have.
+    /// How many bytes of a line this fact stands for. A line that is too long counts as long as the
+    /// longest allowed line, although its bytes are not recorded.
     pub(super) fn line_len(&self) -> usize {
         match self {
             Fact::Line(bytes) | Fact::LineBegins(bytes) => bytes.len(),
@@ -186,7 +187,8 @@ impl<'a> Record<'a> {
             .expect("serialising into memory fails for no record");
     }
 
-    /// Reads a record from the log; `None` if it is none, which only a mistake of ours can cause.
+    /// Decodes a record from the log. `None` if the bytes are not a record, which would be a bug of
+    /// the server.
     pub fn decode(payload: &'a [u8]) -> Option<Record<'a>> {
         postcard::from_bytes(payload).ok()
     }
@@ -208,7 +210,7 @@ mod tests {
     use std::net::SocketAddr;
 
     #[test]
-    fn records_survive_the_log_and_are_small() {
+    fn records_are_decoded_as_encoded_and_are_small() {
         let encoded = |record: &Record| {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_local_address_keeps_its_scope_and_a_udp_session_its_own_end_and_key() {
+    fn a_link_local_address_keeps_its_scope_and_a_udp_session_its_local_address_and_key() {
         let local = LocalAddress { ip: Some("fe80::2".parse().unwrap()), interface: 3 };
         for transport in [Transport::Tcp, Transport::Udp { local, key: Some(Token(7)) }] {
             let peer =

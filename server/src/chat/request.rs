@@ -4,19 +4,19 @@ use forkchat_common::ids::{Micros, RecordId, SessionId};
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
 
-/// A request that a service is to answer.
+/// A request to a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The session that gets the answer.
+    /// The session that receives the answer.
     pub session: SessionId,
-    /// What is asked, and how much of the answer was sent.
+    /// The question, and how much of the answer was sent.
     pub query: Query,
 }
 
-/// What is asked, by service.
+/// The question, by service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
-    /// The journal is asked for earlier lines of a room.
+    /// A question to the journal for earlier lines of a room.
     History(HistoryRequest),
 }
 
@@ -25,41 +25,41 @@ pub enum Query {
 pub struct Answer<'a> {
     /// The request.
     pub request: RecordId,
-    /// What is answered.
+    /// The content.
     #[serde(borrow)]
     pub part: Part<'a>,
 }
 
-/// What is answered, by service.
+/// The content of an answer, by service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part<'a> {
-    /// Some lines.
+    /// Earlier lines of a room.
     History(#[serde(borrow)] HistoryPart<'a>),
 }
 
-/// A request for earlier lines of a room: those before the request.
+/// A request for the lines of a room that precede the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRequest {
     /// The room.
     pub room: RoomName,
-    /// How many lines more, at most.
+    /// How many more lines to send, at most.
     pub more: usize,
     /// How many lines were sent so far.
     pub sent: usize,
-    /// The last of those; 0 before the first.
+    /// The last line sent; [`RecordId::ZERO`] before the first.
     pub after: RecordId,
-    /// The record at which they were sent, or that of the request.
+    /// The record that sent the last part, or that of the request before the first part.
     pub sent_at: RecordId,
-    /// The first of them, and when it was said.
+    /// The first line sent, and its time.
     pub first: Option<(RecordId, Micros)>,
     /// The day of the last line sent, in days since 1970-01-01 UTC; `None` before the first.
     pub day: Option<u64>,
 }
 
-/// A part of the answer.
+/// A part of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPart<'a> {
-    /// The line after which it continues.
+    /// The line after which this part continues: must equal the request's `after`.
     pub after: RecordId,
     /// The lines, oldest first: [`PastLine`]s in a row.
     #[serde(borrow, with = "serde_bytes")]
@@ -71,20 +71,20 @@ pub struct HistoryPart<'a> {
 /// What follows a part of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartEnd {
-    /// Another part.
+    /// Another part follows.
     More,
-    /// Nothing: from this id on the room's lines are all known.
+    /// The history is complete: it has all lines of the room from this id on.
     Since(RecordId),
-    /// Nothing, since earlier lines can't be read now.
+    /// The history ends early, since earlier lines can't be read now.
     Unreadable,
 }
 
 /// A line of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastLine<'a> {
-    /// Its id, of this or an earlier run.
+    /// The line's id, in this or an earlier run.
     pub id: RecordId,
-    /// When it was said.
+    /// The line's time.
     pub time: Micros,
     /// The sender.
     pub nick: &'a str,

@@ -1,17 +1,17 @@
-//! Requests to services: what needs a disk, a slow computation or the outside is asked of another
-//! process.
+//! Requests to services: a command that needs a disk, a slow computation or another machine sends a
+//! request to another process.
 //!
 //! ```text
-//!  a command ──► Request, part of the state ──► the service reads the pending requests, and works
-//!                         ▲                                   │ Answer, a record that names the request
-//!                         └──────── while there is more ◄─────┘
+//!  a command ──► Request, part of the state ──► the service reads the pending requests
+//!                         ▲                                   │ record Answer with the request's name
+//!                         └──────── until the last part ◄─────┘
 //! ```
 //!
-//! A request is named by the sequence of its record. It stays pending until its last answer is
-//! applied. An answer to a request that is not pending, or a part that doesn't continue it, is
-//! ignored: a service may have sent the same answer and crashed right after. So a service answers
-//! what is pending in the state, and needs no memory of its answers. A session may have several
-//! requests; each says whether the session's further input waits for it.
+//! A request is named by the id of its record. It stays pending until its last answer is applied.
+//! An answer to a request that is not pending, or a part that doesn't continue it, is ignored: a
+//! service may have sent the same answer and crashed right after. So a service answers the requests
+//! that are pending in the state, and need not remember its answers. A session may have several
+//! requests. Each one decides whether the session's further input waits for its answer.
 
 use super::Chat;
 use super::deliver::{Deliveries, Out};
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 pub(super) struct Requests(BTreeMap<RecordId, Request>);
 
 impl Chat {
-    /// The pending requests, in the order in which they were made, by name.
+    /// The pending requests with their names, oldest first.
     pub fn requests(&self) -> impl Iterator<Item = (RecordId, &Request)> {
         self.state.requests.0.iter().map(|(&name, request)| (name, request))
     }
@@ -37,8 +37,8 @@ impl Chat {
         self.state.requests.0.get(&name)
     }
 
-    /// Asks a service. If the session's input waits for the answer (`holds_input`), what it sends
-    /// meanwhile is done after it.
+    /// Sends a request to a service. With `holds_input` the session's further input waits until the
+    /// answer is complete.
     pub(super) fn ask<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -56,8 +56,8 @@ impl Chat {
         out.effect(Effect::Requested);
     }
 
-    /// A service has answered.
-    pub(super) fn take_answer<O: Deliveries>(&mut self, answer: Answer<'_>, out: &mut Out<'_, O>) {
+    /// Applies an answer of a service, or a part of one.
+    pub(super) fn apply_answer<O: Deliveries>(&mut self, answer: Answer<'_>, out: &mut Out<'_, O>) {
         let Some(mut request) = self.state.requests.0.remove(&answer.request) else { return };
         let is_complete = match (&mut request.query, answer.part) {
             (Query::History(history), Part::History(part)) => {
@@ -70,13 +70,16 @@ impl Chat {
         }
         let Some(session) = self.session_mut(request.session) else { return };
         session.requests -= 1;
-        let awaits = |waiting: &Waiting| matches!(waiting.until, Awaited::Answer(name) if name == answer.request);
+        let awaits = |waiting: &Waiting| match waiting.until {
+            Awaited::Answer(name) => name == answer.request,
+            Awaited::List(_) => false,
+        };
         if session.waiting.as_deref().is_some_and(awaits) {
-            self.end_waiting(request.session, out);
+            self.resume_input(request.session, out);
         }
     }
 
-    /// A session that has `count` pending requests is over: nobody gets their answers.
+    /// Drops the `count` pending requests of a session that was closed.
     pub(super) fn drop_requests(&mut self, id: SessionId, count: u32) {
         if count > 0 {
             self.state.requests.0.retain(|_, request| request.session != id);

@@ -12,15 +12,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// What a room takes in the state besides its name and topic, in bytes.
+/// The memory that a room uses besides its name and topic, in bytes.
 const ROOM_BYTES: usize = 256;
 
-/// A room's place in the table. Given again when the room is gone.
+/// A room's index in the table. Reused after the room is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct RoomId(u32);
 
-/// A member of a room, with the worker that serves it, so that other workers need not look the
-/// session up for each line.
+/// A member of a room, with the worker that serves it: other workers need not look up the session
+/// for each line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Member {
     pub session: SessionId,
@@ -30,7 +30,7 @@ pub(super) struct Member {
 /// A room.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Room {
-    /// As it was spelt by who made it.
+    /// The name as spelt by the session that created the room.
     pub name: RoomName,
     /// May be empty.
     pub topic: Box<str>,
@@ -38,18 +38,18 @@ pub(super) struct Room {
     pub members: Vec<Member>,
     /// The log position at which the last member left, if the room is empty.
     empty_since: Option<RecordId>,
-    /// For whom the room counts; `None` for the lobby and rooms of an earlier run.
-    made_by: Option<AddressBlock>,
-    /// For whom the topic counts.
+    /// The address that the room counts for; `None` for the lobby and rooms of an earlier run.
+    created_by: Option<AddressBlock>,
+    /// The address that the topic counts for; `None` for no topic and topics of an earlier run.
     topic_by: Option<AddressBlock>,
 }
 
-/// A room's place in the list of rooms: the largest first, of those with equally many members the
-/// one whose place in the table is lower.
-pub(super) type ListPlace = (Reverse<usize>, RoomId);
+/// A room's position in the list of rooms. Rooms with more members come first, rooms of equal size
+/// in the order of their ids.
+pub(super) type ListPosition = (Reverse<usize>, RoomId);
 
 impl Room {
-    /// What it takes in the state, without its topic.
+    /// The memory that a room of this name uses without its topic, in bytes.
     fn state_bytes(name: &RoomName) -> usize {
         ROOM_BYTES + name.as_str().len() + name.key().len()
     }
@@ -59,27 +59,28 @@ impl Room {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rooms {
     table: Vec<Option<Room>>,
-    /// What all rooms and topics together may take, if more than [`ROOMS_BYTES_MIN`].
+    /// The configured memory limit of all rooms and topics together. [`ROOMS_BYTES_MIN`] applies if
+    /// this is less.
     bytes_max: u64,
-    /// What they take. Follows from the table, like all below.
+    /// The memory in use. Derived from the table, like all fields below.
     #[serde(skip)]
     bytes: usize,
-    /// By the name's key.
+    /// Room ids by the key of their names.
     #[serde(skip)]
     by_name: BTreeMap<Box<str>, RoomId>,
-    /// Places in the table that are free. The lowest is given first, so all copies agree.
+    /// Free indices of the table. The lowest is reused first, so all replicas agree.
     #[serde(skip)]
     free: BTreeSet<u32>,
-    /// Rooms that are kept for their topic, longest empty first.
+    /// Empty rooms that exist because of their topic, longest empty first.
     #[serde(skip)]
     empty: BTreeSet<(RecordId, RoomId)>,
-    /// All rooms in the order of the list.
+    /// All rooms in the order of the list of rooms.
     #[serde(skip)]
-    by_size: BTreeSet<ListPlace>,
+    by_size: BTreeSet<ListPosition>,
 }
 
 impl Rooms {
-    /// Makes what follows from the table, after it was read from a snapshot.
+    /// Derives the other fields from the table, after it was read from a snapshot.
     pub fn index(&mut self) {
         for (place, room) in (0..).zip(&self.table) {
             match room {
@@ -94,13 +95,13 @@ impl Rooms {
         }
     }
 
-    /// The room of this key.
+    /// The room whose name has this key.
     pub fn find(&self, key: &str) -> Option<RoomId> {
         self.by_name.get(key).copied()
     }
 
-    /// A room that exists: ids are kept only by sessions that are in the room, and members keep it
-    /// alive.
+    /// An existing room. Only the members of a room store its id, and a room with members is not
+    /// removed.
     pub fn get(&self, id: RoomId) -> &Room {
         self.table[id.0 as usize].as_ref().expect("a session is in rooms that exist")
     }
@@ -109,19 +110,19 @@ impl Rooms {
         self.table[id.0 as usize].as_mut().expect("a session is in rooms that exist")
     }
 
-    /// What all rooms and topics together may take, in bytes.
+    /// The memory that all rooms and topics together may use, in bytes.
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max.max(ROOMS_BYTES_MIN as u64)
     }
 
-    /// Sets what all rooms and topics together may take. What there is already stays.
+    /// Sets the memory limit of all rooms and topics together. Existing rooms stay, even beyond it.
     pub fn set_bytes_max(&mut self, bytes: u64) {
         self.bytes_max = bytes;
     }
 
-    /// Whether so many bytes more may be taken, once empty rooms have made place for them.
-    fn make_place(&mut self, bytes: usize, addresses: &mut Addresses) -> bool {
-        while (self.bytes + bytes) as u64 > self.bytes_max() && self.forget_longest_empty(addresses)
+    /// Whether `bytes` more bytes fit within the limit. Removes empty rooms to make them fit.
+    fn make_space(&mut self, bytes: usize, addresses: &mut Addresses) -> bool {
+        while (self.bytes + bytes) as u64 > self.bytes_max() && self.remove_longest_empty(addresses)
         {
         }
         (self.bytes + bytes) as u64 <= self.bytes_max()
@@ -132,39 +133,40 @@ impl Rooms {
         self.by_name.len()
     }
 
-    /// The rooms in the order of the list, those that follow `after`.
-    pub fn list(&self, after: Option<ListPlace>) -> impl Iterator<Item = (ListPlace, &Room)> {
+    /// The rooms that follow `after` in the list of rooms.
+    pub fn list(&self, after: Option<ListPosition>) -> impl Iterator<Item = (ListPosition, &Room)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_size.range((start, Bound::Unbounded)).map(|&place| (place, self.get(place.1)))
     }
 
-    /// The room of this name, made if there is none, for an address if it is to count for one.
+    /// The room of this name, which is created if it doesn't exist. A new room counts for
+    /// `created_by`.
     ///
     /// # Errors
-    /// The address, or all together, have as many rooms and topics as they may.
-    pub fn find_or_make(
+    /// The limit of the address, or that of all rooms and topics together, is reached.
+    pub fn find_or_create(
         &mut self,
         name: RoomName,
-        made_by: Option<AddressBlock>,
+        created_by: Option<AddressBlock>,
         addresses: &mut Addresses,
     ) -> Result<RoomId, Refusal<'static>> {
         if let Some(id) = self.find(name.key()) {
             return Ok(id);
         }
         let bytes = Room::state_bytes(&name);
-        if made_by.is_some_and(|address| !addresses.has_room(address, bytes)) {
+        if created_by.is_some_and(|address| !addresses.has_space(address, bytes)) {
             return Err(Refusal::TooMuchState);
         }
         if self.by_name.len() >= ROOMS_MAX {
-            self.forget_longest_empty(addresses);
+            self.remove_longest_empty(addresses);
         }
-        // The lobby is made in any case.
-        let has_place = self.make_place(bytes, addresses) || made_by.is_none();
-        if self.by_name.len() >= ROOMS_MAX || !has_place {
+        // The lobby is created in any case.
+        let has_space = self.make_space(bytes, addresses) || created_by.is_none();
+        if self.by_name.len() >= ROOMS_MAX || !has_space {
             return Err(Refusal::NoMoreRooms);
         }
         self.bytes += bytes;
-        made_by.into_iter().for_each(|address| addresses.charge(address, bytes));
+        created_by.into_iter().for_each(|address| addresses.charge(address, bytes));
         let place = self.free.pop_first().unwrap_or(self.table.len() as u32);
         let id = RoomId(place);
         self.by_name.insert(name.key().into(), id);
@@ -174,7 +176,7 @@ impl Rooms {
             topic: "".into(),
             members: Vec::new(),
             empty_since: None,
-            made_by,
+            created_by,
             topic_by: None,
         });
         match self.table.get_mut(place as usize) {
@@ -184,7 +186,7 @@ impl Rooms {
         Ok(id)
     }
 
-    /// Sets a room's topic, for an address if it is to count for one.
+    /// Sets a room's topic, which counts for `set_by`.
     pub fn set_topic(
         &mut self,
         id: RoomId,
@@ -193,15 +195,15 @@ impl Rooms {
         addresses: &mut Addresses,
     ) -> Result<(), Refusal<'static>> {
         let more = topic.len().saturating_sub(self.get(id).topic.len());
-        if more > 0 && !self.make_place(more, addresses) {
+        if more > 0 && !self.make_space(more, addresses) {
             return Err(Refusal::NoMoreRooms);
         }
         let room = self.get_mut(id);
         let (old_by, old_bytes) = (room.topic_by, room.topic.len());
-        // What the same address gives back counts for it.
+        // An address that replaces its own topic frees the bytes of the old one.
         let of_same = if old_by == set_by { old_bytes } else { 0 };
         if set_by.is_some_and(|address| {
-            !addresses.has_room(address, topic.len().saturating_sub(of_same))
+            !addresses.has_space(address, topic.len().saturating_sub(of_same))
         }) {
             return Err(Refusal::TooMuchState);
         }
@@ -212,7 +214,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// Adds a member who isn't one.
+    /// Adds a session that is not yet a member.
     pub fn enter(&mut self, id: RoomId, member: Member) {
         let room = self.get_mut(id);
         room.members.push(member);
@@ -223,8 +225,8 @@ impl Rooms {
         self.resize(id, members - 1, members);
     }
 
-    /// Takes a member out. The last one out leaves the room to be forgotten, now or, if it has a
-    /// topic, when there are too many such.
+    /// Removes a member. An empty room without a topic is removed at once, one with a topic when
+    /// there are too many of these.
     pub fn leave(
         &mut self,
         id: RoomId,
@@ -239,25 +241,25 @@ impl Rooms {
         self.resize(id, before, members);
         match (members, has_topic) {
             (1.., _) => {}
-            (0, true) => self.keep_empty(id, at, addresses),
-            (0, false) => self.forget(id, addresses),
+            (0, true) => self.retain_empty(id, at, addresses),
+            (0, false) => self.remove(id, addresses),
         }
     }
 
-    /// Another worker serves a member from now on.
+    /// Records that another worker serves a member from now on.
     pub fn move_member(&mut self, id: RoomId, session: SessionId, to: Slot) {
         let members = self.get_mut(id).members.iter_mut();
         members.filter(|member| member.session == session).for_each(|member| member.slot = to);
     }
 
-    /// A room has another number of members: it has another place in the list.
+    /// Moves a room in the list after its number of members has changed.
     fn resize(&mut self, id: RoomId, before: usize, after: usize) {
         self.by_size.remove(&(Reverse(before), id));
         self.by_size.insert((Reverse(after), id));
     }
 
-    /// Gives a room its topic of an earlier run, unless it has one. If the room is empty, it is
-    /// kept as other empty rooms with a topic are.
+    /// Restores the topic that a room had in an earlier run, unless it has one. Creates the room if
+    /// it doesn't exist.
     pub fn restore(
         &mut self,
         name: RoomName,
@@ -265,42 +267,42 @@ impl Rooms {
         at: RecordId,
         addresses: &mut Addresses,
     ) {
-        if !self.make_place(Room::state_bytes(&name) + topic.len(), addresses) {
+        if !self.make_space(Room::state_bytes(&name) + topic.len(), addresses) {
             return;
         }
-        let Ok(id) = self.find_or_make(name, None, addresses) else { return };
+        let Ok(id) = self.find_or_create(name, None, addresses) else { return };
         if self.get(id).topic.is_empty() {
             self.bytes += topic.len();
             self.get_mut(id).topic = topic.into();
         }
         let room = self.get(id);
         if room.members.is_empty() && room.empty_since.is_none() {
-            self.keep_empty(id, at, addresses);
+            self.retain_empty(id, at, addresses);
         }
     }
 
-    fn keep_empty(&mut self, id: RoomId, at: RecordId, addresses: &mut Addresses) {
+    fn retain_empty(&mut self, id: RoomId, at: RecordId, addresses: &mut Addresses) {
         self.get_mut(id).empty_since = Some(at);
         self.empty.insert((at, id));
         if self.empty.len() > EMPTY_ROOMS_MAX {
-            self.forget_longest_empty(addresses);
+            self.remove_longest_empty(addresses);
         }
     }
 
-    /// False if no room is kept for its topic alone.
-    fn forget_longest_empty(&mut self, addresses: &mut Addresses) -> bool {
+    /// Removes the room that has been empty longest. False if no room is empty.
+    fn remove_longest_empty(&mut self, addresses: &mut Addresses) -> bool {
         let Some((_, id)) = self.empty.pop_first() else { return false };
-        self.forget(id, addresses);
+        self.remove(id, addresses);
         true
     }
 
-    fn forget(&mut self, id: RoomId, addresses: &mut Addresses) {
+    fn remove(&mut self, id: RoomId, addresses: &mut Addresses) {
         let Some(room) = self.table[id.0 as usize].take() else { return };
         self.by_name.remove(room.name.key());
         self.by_size.remove(&(Reverse(room.members.len()), id));
         self.free.insert(id.0);
         self.bytes -= Room::state_bytes(&room.name) + room.topic.len();
-        let made = room.made_by.map(|address| (address, Room::state_bytes(&room.name)));
+        let made = room.created_by.map(|address| (address, Room::state_bytes(&room.name)));
         let topic = room.topic_by.map(|address| (address, room.topic.len()));
         made.into_iter()
             .chain(topic)
@@ -308,9 +310,9 @@ impl Rooms {
     }
 }
 
-/// Whether a room's key matches a pattern: contains it, or, if it has `*` (any text) or `?` (any
-/// character) in it, is matched by it as a whole. Takes time in proportion to the product of the
-/// two lengths at most.
+/// Whether a room's key matches a pattern. A pattern with `*` (any text) or `?` (any character)
+/// must match the whole key, any other must be contained in it. The time is at most proportional to
+/// the product of the two lengths.
 pub(super) fn matches(pattern: &str, key: &str) -> bool {
     if !pattern.contains(['*', '?']) {
         return key.contains(pattern);
@@ -326,11 +328,11 @@ pub(super) fn matches(pattern: &str, key: &str) -> bool {
             Some(&c) if c == '?' || c == key[at_key] => {
                 (at_pattern, at_key) = (at_pattern + 1, at_key + 1)
             }
-            // The last star takes one character more.
+            // Extend the text that the last star matches by one character.
             _ => {
-                let Some((star_at, taken_to)) = star else { return false };
-                star = Some((star_at, taken_to + 1));
-                (at_pattern, at_key) = (star_at + 1, taken_to + 1);
+                let Some((star_at, matched_to)) = star else { return false };
+                star = Some((star_at, matched_to + 1));
+                (at_pattern, at_key) = (star_at + 1, matched_to + 1);
             }
         }
     }
@@ -342,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_is_a_part_of_a_name_or_has_wildcards() {
+    fn a_pattern_is_a_substring_or_has_wildcards() {
         for pattern in ["rust", "#rust", "#rust-ja", "*rust*", "#r?st*", "*ja", "*", "#*-*a"] {
             assert!(matches(pattern, "#rust-ja"), "{pattern}");
         }

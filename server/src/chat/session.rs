@@ -1,4 +1,4 @@
-//! The state of one session that no protocol has to itself.
+//! The state of one session that does not depend on its protocol.
 
 use super::allowance::Allowance;
 use super::form::Form;
@@ -15,47 +15,47 @@ use forkchat_common::protocol::Protocol;
 use forkchat_common::token_bucket::Used;
 use serde::{Deserialize, Serialize};
 
-/// What other protocols show for the user and the address of a session. No address is shown to other
-/// users.
+/// Placeholders for the user and the host of a session, for protocols that show these. Other users
+/// never see an address.
 const USER: &str = "user";
 const HOST: &str = "hidden";
 
-/// A session, as every replica knows it.
+/// The replicated state of a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The worker that serves it. A record may give it to another one.
+    /// The worker that serves it. [`Fact::Moved`](super::Fact::Moved) changes it.
     pub slot: Slot,
-    /// Where it comes from.
+    /// The client's address and the listener.
     pub origin: Origin,
-    /// How it is connected.
+    /// TCP or UDP.
     pub transport: Transport,
-    /// Its name.
+    /// Its nickname, a placeholder before `is_registered`.
     pub(super) nick: Nick,
-    /// The rooms it is in, in the order in which it entered them.
+    /// The rooms that it is in, in the order in which it joined them.
     pub(super) rooms: Vec<RoomId>,
-    /// Whether it has a name of its own. Before that it is in no room.
+    /// Whether it has been given a nickname of its own. Before that it is in no room.
     pub(super) is_registered: bool,
     /// Whether other sessions have been notified of it.
     pub(super) is_announced: bool,
-    /// The offset in its input after the last line that was applied.
+    /// The offset in its input stream after the last input that was applied.
     pub input_end: u64,
-    /// Inside a line that is longer than lines may be.
+    /// Whether its input is inside a line that is too long.
     pub in_long_line: bool,
-    /// When something was last received from it.
-    pub last_heard: Micros,
-    /// What its further input waits for. In a box, since few sessions ever wait.
+    /// The time of the last input from it.
+    pub last_received: Micros,
+    /// The answer for which its further input waits. Boxed, since few sessions wait.
     pub(super) waiting: Option<Box<Waiting>>,
-    /// How many requests of its wait for a service.
+    /// The number of its pending requests to services.
     pub(super) requests: u32,
     pub(super) rate: Used,
-    /// Over UDP, without a key: what it may be sent for its own lines.
+    /// Over UDP without a key: the bytes that it may receive in answer to its own lines.
     pub(super) allowance: Allowance,
     pub(super) protocol: ProtocolState,
 }
 
-/// What only its own protocol knows of a session.
+/// The state of a session that depends on its protocol.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ProtocolState {
     Line(LineState),
@@ -70,7 +70,7 @@ impl ProtocolState {
 }
 
 impl Session {
-    /// A new session, with a placeholder name that stays free for others.
+    /// A new session, with a placeholder name that does not reserve that name.
     pub fn new(
         id: SessionId,
         slot: Slot,
@@ -90,7 +90,7 @@ impl Session {
             is_announced: false,
             input_end: 0,
             in_long_line: false,
-            last_heard: now,
+            last_received: now,
             waiting: None,
             requests: 0,
             rate: Used::default(),
@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    /// The address for which its lines count.
+    /// The address block whose budgets its lines count against.
     pub fn address(&self) -> AddressBlock {
         AddressBlock::of(self.origin.peer.ip())
     }
@@ -109,7 +109,7 @@ impl Session {
         self.is_announced
     }
 
-    /// Both ends of its path, if it is connected over UDP.
+    /// The client's and the server's address, if it is connected over UDP.
     pub fn path(&self) -> Option<UdpPath> {
         match self.transport {
             Transport::Tcp => None,
@@ -117,7 +117,7 @@ impl Session {
         }
     }
 
-    /// What each of its datagrams has to carry, if anything.
+    /// The key that each of its datagrams must carry, if it has one.
     pub fn key(&self) -> Option<Token> {
         match self.transport {
             Transport::Udp { key, .. } => key,
@@ -130,12 +130,12 @@ impl Session {
         matches!(self.transport, Transport::Udp { .. })
     }
 
-    /// As other sessions see it.
+    /// The session as other sessions see it.
     pub(super) fn source(&self) -> Source<'_> {
         Source { nick: self.nick.as_str(), user: USER, host: HOST, account: None }
     }
 
-    /// In which form it receives messages.
+    /// The form in which it receives messages.
     pub(super) fn form(&self) -> Form {
         match &self.protocol {
             ProtocolState::Line(line) => Form::Line(line.form()),
@@ -149,14 +149,14 @@ impl Session {
         }
     }
 
-    /// Whether it receives its own lines, too.
+    /// Whether it also receives its own lines.
     pub(super) fn wants_echo(&self) -> bool {
         match &self.protocol {
             ProtocolState::Line(line) => line.wants_echo(),
         }
     }
 
-    /// It is no longer in a room. False if it wasn't.
+    /// Removes a room from its rooms. False if it was not in that room.
     pub(super) fn leave(&mut self, room: RoomId) -> bool {
         let Some(place) = self.rooms.iter().position(|&other| other == room) else { return false };
         self.rooms.remove(place);

@@ -1,4 +1,4 @@
-//! What sessions say to each other, in a room or in private.
+//! Lines in rooms and private messages.
 
 use super::Chat;
 use super::deliver::{Deliveries, Out};
@@ -9,8 +9,8 @@ use forkchat_common::ids::SessionId;
 use forkchat_common::names::find_key;
 
 impl Chat {
-    /// Says a text in a room, or does an action there. The session itself receives it only if it
-    /// wants its own lines.
+    /// Sends a session's line or action to a room. The session itself receives it only if it wants
+    /// its own lines.
     pub(super) fn say<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -26,7 +26,7 @@ impl Chat {
             Event::Said { room: room.name.as_str(), source: session.source(), is_action, text };
         let except = (!session.wants_echo()).then_some(id);
         self.send_room(room, except, &event, out);
-        out.keep(|stamp| HistoryEntry::Line {
+        out.store(|stamp| HistoryEntry::Line {
             stamp,
             room: room.name.clone(),
             nick: session.nick.as_str().to_owned(),

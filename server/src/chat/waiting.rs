@@ -1,29 +1,29 @@
-//! Input of a session that waits. A request to a service, or a list that is sent in parts, may have
-//! the session's further input wait until it is complete: so answers come in the order of the
-//! commands. For TCP what follows waits in the kernel, as far as the receive side knows in time; the
-//! rest, and what came in one datagram, waits here.
+//! Waiting input of sessions. After a request to a service, or during a list in parts, the
+//! session's further input may wait until the answer is complete, so that answers come in the order
+//! of the commands. Over TCP most of it waits in the kernel, if the receive thread knows in time
+//! that it must. The rest, and the rest of a datagram, waits here.
 
 use super::record::Fact;
-use super::rooms::ListPlace;
+use super::rooms::ListPosition;
 use forkchat_common::ids::{RecordId, SessionId};
 use forkchat_common::limits::WAITING_LINES_BYTES_MAX;
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
 
-/// What a waiting line takes besides its bytes.
+/// The memory that a waiting line uses besides its bytes.
 const LINE_BYTES: usize = 32;
 
-/// What a session waits for, and what it has sent meanwhile.
+/// The answer for which a session's input waits, and the waiting input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub until: Awaited,
     pub lines: Vec<WaitingLine>,
     lines_bytes: usize,
-    /// The end of its input came, too.
+    /// The end of input was received.
     pub has_input_ended: bool,
 }
 
-/// What the input of a session waits for.
+/// The answer for which a session's input waits.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Awaited {
     /// The answer to the request with this name.
@@ -32,10 +32,10 @@ pub(super) enum Awaited {
     List(List),
 }
 
-/// A list of which a part was sent.
+/// A list of which some parts were sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct List {
-    /// The record of the command: the list's name, and the id of each of its lines.
+    /// The record of the command. It names the list, and is the id of each of its lines.
     pub at: RecordId,
     /// How many parts were sent.
     pub parts: u32,
@@ -44,14 +44,14 @@ pub(super) struct List {
     pub of: Items,
 }
 
-/// What a list lists, and how far it was sent.
+/// The items of a list, and how far they were sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Items {
     Rooms {
         pattern: Option<Box<str>>,
-        /// Rooms up to here were looked at, and listed if they match.
-        after: Option<ListPlace>,
-        /// Rooms that match and come after as many as are listed.
+        /// The last room that was looked at.
+        after: Option<ListPosition>,
+        /// The number of matching rooms that are left out, because enough are listed.
         left_out: usize,
     },
     Members {
@@ -60,7 +60,7 @@ pub(super) enum Items {
     },
 }
 
-/// A line that waits, as it was recorded.
+/// A waiting line, as it was recorded.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum WaitingLine {
     Line(#[serde(with = "serde_bytes")] Vec<u8>),
@@ -73,7 +73,7 @@ impl Waiting {
         Box::new(Waiting { until, lines: Vec::new(), lines_bytes: 0, has_input_ended: false })
     }
 
-    /// Keeps a line for later. False if there are too many.
+    /// Appends a line. False if the limit is reached.
     pub fn add(&mut self, fact: Fact<'_>) -> bool {
         let line = match fact {
             Fact::Line(bytes) => WaitingLine::Line(bytes.to_vec()),
@@ -90,7 +90,7 @@ impl Waiting {
         true
     }
 
-    /// The session's input is over: the session ends when what waits is done.
+    /// Marks the end of input: the session ends after its waiting input is processed.
     pub fn end_input(&mut self) {
         self.has_input_ended = true;
     }
@@ -110,7 +110,7 @@ impl WaitingLine {
         }
     }
 
-    /// What was recorded.
+    /// The line as a fact.
     pub fn fact(&self) -> Fact<'_> {
         match self {
             WaitingLine::Line(bytes) => Fact::Line(bytes),

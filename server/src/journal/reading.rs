@@ -98,14 +98,14 @@ impl Deliveries for Collected {
         false
     }
     fn deliver(&mut self, _: SessionId, _: &[u8]) {}
-    fn keeps_history(&self) -> bool {
+    fn stores_history(&self) -> bool {
         true
     }
 }
 
 impl Collected {
     fn collect(&mut self, effect: Effect) {
-        let Effect::Keep(entry) = effect else { return };
+        let Effect::Store(entry) = effect else { return };
         let position = self.position;
         self.entries.push(match entry {
             HistoryEntry::Line { .. } if !self.keeps_lines => return,

@@ -87,8 +87,8 @@ impl<S: Sockets> Outgoing<S> {
                 self.outboxes.end(session, ending);
             }
             Effect::Requested => self.wakes.note_request(),
-            Effect::InputGoesOn { session, slot } if slot == me => self.resumed.push(session),
-            Effect::ListGoesOn { session, slot, list, parts } if slot == me => {
+            Effect::InputResumed { session, slot } if slot == me => self.resumed.push(session),
+            Effect::ListContinues { session, slot, list, parts } if slot == me => {
                 self.lists.insert(session, list, parts);
             }
             Effect::Challenge { session } if self.record >= self.flushed_before => {

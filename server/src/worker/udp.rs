@@ -233,7 +233,7 @@ impl UdpSessions {
         };
         let open =
             self.known.values().filter(is_silent).filter_map(|known| chat.session(known.session));
-        let mut silent: Vec<_> = open.map(|session| (session.id, session.last_heard)).collect();
+        let mut silent: Vec<_> = open.map(|session| (session.id, session.last_received)).collect();
         silent.sort_unstable();
         silent
     }

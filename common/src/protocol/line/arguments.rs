@@ -1,5 +1,5 @@
-//! Reads the arguments of commands: each function takes what follows a command's name, without the
-//! blanks around it, and returns `None` if it doesn't fit.
+//! Parses the arguments of commands. Each function takes the text after a command's name, without
+//! the blanks around it, and returns `None` if it doesn't have the expected form.
 
 use super::input::is_blank;
 
@@ -18,7 +18,7 @@ pub fn optional_word(arguments: &str) -> Option<Option<&str>> {
     if arguments.is_empty() { Some(None) } else { word(arguments).map(Some) }
 }
 
-/// A text in which something can be seen.
+/// A text with at least one visible character.
 pub fn text(arguments: &str) -> Option<&str> {
     let text = arguments.trim_matches(is_blank);
     (!text.is_empty()).then_some(text)

@@ -1,6 +1,6 @@
-//! The table of commands. Everything about a command that both sides know stands in its row: the
-//! parser, `/help`, the usage message, the client's completion, and the tags of its answer read it.
-//! What the server does for a command is its handler, in `server/src/chat/line/commands.rs`.
+//! The table of commands. A row has everything about a command that server and client share. The
+//! parser, `/help`, the usage message, the client's completion and the tags of the answer read it.
+//! The handler, which executes the command on the server, is in `server/src/chat/line/commands.rs`.
 
 use std::fmt;
 
@@ -9,29 +9,30 @@ use std::fmt;
 pub struct Row {
     /// The command's name, without its slash.
     pub name: &'static str,
-    /// What follows the name.
+    /// The arguments, as the usage message shows them.
     pub arguments: &'static str,
-    /// What it does, in a few words.
+    /// A short description; empty for commands that `/help` does not list.
     pub does: &'static str,
-    /// What it costs of the budget that `--rate-limit` sets, in lines: more than a line where it
-    /// notifies others or has a long answer. At most [`crate::limits::COMMAND_COST_MAX`].
+    /// The cost for the budget that `--rate-limit` sets, in lines. More than 1 if the command
+    /// notifies others or has a long answer; at most [`crate::limits::COMMAND_COST_MAX`].
     pub cost: u64,
-    /// How it is answered.
+    /// The kind of its answer.
     pub answer: Answer,
 }
 
-/// How a command is answered, if it is not refused.
+/// The kind of answer to a command that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// At once, with lines that name the command in their tag `to`.
+    /// Lines at once, with the command in their tag `to`.
     Reply,
-    /// Likewise, but perhaps in several parts: the session's further input waits for the last one.
+    /// Lines with such a tag, perhaps in several parts. The session's further input waits for the
+    /// last part.
     Parts,
-    /// By its echo, a line that is said in the room.
+    /// The echo: a line in the room.
     Said,
-    /// By its echo, an action in the room.
+    /// The echo: an action in the room.
     Action,
-    /// By its echo, a private message.
+    /// The echo: a private message.
     Private,
 }
 
@@ -142,7 +143,8 @@ pub static TABLE: &[Row] = &[
         cost: 1,
         answer: Answer::Reply,
     },
-    // In the table so that it is handled like the rest; `/help` leaves out what has no explanation.
+    // In the table so that it is parsed like the rest. `/help` does not list it, since it has no
+    // description.
     Row { name: "hello", arguments: "COOKIE", does: "", cost: 4, answer: Answer::Reply },
 ];
 
@@ -169,7 +171,7 @@ impl Row {
     }
 }
 
-/// A letter in lower case, and no wider than ASCII's.
+/// Converts a letter to lower case and normal width.
 pub(super) fn narrow(c: char) -> char {
     let half_width = match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_notifies_others_costs_more_than_a_line_and_nothing_more_than_the_most() {
+    fn commands_that_notify_others_cost_more_than_a_line_and_all_costs_are_bounded() {
         for name in ["nick", "topic", "msg", "join", "leave", "rooms", "who", "history"] {
             assert!(Row::by_name(name).unwrap().cost > 1, "{name}");
         }

@@ -1,26 +1,25 @@
-//! Cuts output bytes into datagrams, and numbers these so that a program can see which of them were
-//! lost.
+//! Cuts output into datagrams, and numbers them so that a program can detect lost ones.
 //!
-//! Ids can't show it: they also skip records of other rooms. So the first line of a datagram, if it
-//! has tags, gets one more: `@id=1042;datagram=7;time=…`.
+//! Gaps in ids don't show a loss, since ids also skip records of other rooms. So the first line of
+//! a datagram, if it has tags, gets another tag: `@id=1042;datagram=7;time=…`.
 
 use crate::limits::DATAGRAM_BYTES_MAX;
 
-/// The most bytes that the number adds.
+/// The largest number of bytes that the tag adds.
 pub const NUMBER_TAG_BYTES_MAX: usize = ";datagram=".len() + 20;
 
 /// The next datagram of a session's output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// How many of the output bytes it carries.
+    /// How many bytes of the output it contains.
     pub taken: usize,
-    /// What is sent.
+    /// The bytes to send.
     pub bytes: Vec<u8>,
 }
 
-/// Cuts the next datagram off `output`, which starts with a line's start: as many whole lines as
-/// fit, or one line that is longer by itself. `number` counts the session's datagrams, this one
-/// included.
+/// Cuts the next datagram off `output`, which begins at the start of a line. Takes as many whole
+/// lines as fit, or one line that is too long. `number` is the number of this datagram, counted
+/// from 1 in each session.
 pub fn cut(output: &[u8], number: u64) -> Datagram {
     let head = id_tag(output);
     let tag = if head > 0 { format!(";datagram={number}") } else { String::new() };
@@ -30,14 +29,14 @@ pub fn cut(output: &[u8], number: u64) -> Datagram {
 }
 
 /// The length of the `@id=…` that a line with tags begins with; 0 if it has none. The digits are
-/// ASCII in every charset that there is.
+/// ASCII in every supported charset.
 fn id_tag(line: &[u8]) -> usize {
     const HEAD: &[u8] = b"@id=";
     let Some(rest) = line.strip_prefix(HEAD) else { return 0 };
     HEAD.len() + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// How many bytes are whole lines of at most `max` bytes together, or one line that is longer.
+/// The length of as many whole lines as fit into `max` bytes, or of the first line if it is longer.
 fn whole_lines(bytes: &[u8], max: usize) -> usize {
     let is_end = |&byte: &u8| byte == b'\n';
     let within = &bytes[..bytes.len().min(max)];
@@ -50,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_datagram_holds_whole_lines_and_a_long_one_goes_alone() {
+    fn a_datagram_contains_whole_lines_or_one_long_line() {
         let untagged = |bytes: &[u8]| {
             let datagram = cut(bytes, 7);
             assert_eq!(
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lines_tags_tell_the_number() {
+    fn the_tags_of_the_first_line_contain_the_number() {
         let output = b"@id=1042;time=x;event=pong * pong\n@id=1043;time=y * hi\n";
         let datagram = cut(output, 12);
         assert_eq!(datagram.taken, output.len());
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_includes_the_number() {
+    fn the_size_limit_includes_the_number() {
         let line = [&b"@id=1;time="[..], &[b'x'; 88], b"\n"].concat();
         for (number, lines) in [(1, 11), (u64::MAX, 11)] {
             let datagram = cut(&line.repeat(20), number);

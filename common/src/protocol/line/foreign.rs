@@ -1,21 +1,24 @@
-//! Clients of other protocols: recognised by the first bytes that they send, and answered in their
-//! own protocol where a short answer exists.
+//! Recognises clients of other protocols by their first bytes, and has an answer for each: in their
+//! own protocol if a short one exists.
 //!
-//! [`recognise`] reads one table. A row matches only bytes that a person would not type as a first
-//! line: `GET / HTTP/1.1` is a request, `GET well soon` is chat. Where a person might continue the
-//! line (`GET /` off my lawn), the row needs the complete line. Lines that could be either count as
-//! chat: `PING`, `AUTH x`, `SET a b`, `get key`, `stats`. Clients that wait for the server to speak
-//! first (SMTP, FTP, MySQL) receive the welcome and can't be recognised.
+//! [`recognise`] reads one table. A row matches only bytes that a chat user would not type as a
+//! first line: `GET / HTTP/1.1` is a request, `GET well soon` is chat. If a user might continue the
+//! line (`GET /` off my lawn), the row needs the complete line. Ambiguous lines count as chat:
+//! `PING`, `AUTH x`, `SET a b`, `get key`, `stats`. Clients that wait for the server to speak first
+//! (SMTP, FTP, MySQL) receive the welcome and can't be recognised.
+
+mod binary;
+mod http;
+mod text;
 
 use crate::limits::LINE_BYTES_MAX;
-use memchr::memmem;
 
 /// One row of the table: a protocol that forkchat does not speak.
 #[derive(Debug)]
 pub struct Protocol {
     /// The name of the protocol.
     pub name: &'static str,
-    /// The last bytes that the client receives, sent unchanged.
+    /// The answer. It is sent unchanged, and the connection is closed after it.
     pub answer: &'static [u8],
     matches: fn(&[u8]) -> bool,
 }
@@ -34,16 +37,18 @@ macro_rules! refusal {
 
 macro_rules! explanation {
     () => {
-        "This is forkchat, a chat server for lines of text; it does not speak this protocol. Connect with forkchat-client or nc.\n"
+        "This is forkchat, a chat server for lines of text; it does not speak this protocol. \
+         Connect with forkchat-client or nc.\n"
     };
 }
 
-/// A complete response of the protocols that look like HTTP.
+/// A complete response, for HTTP and protocols of the same form.
 macro_rules! bad_request {
     ($version:literal) => {
         concat!(
             $version,
-            " 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 120\r\nConnection: close\r\n\r\n",
+            " 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 120\r\nConnection: close\r\n\r\n",
             explanation!()
         )
         .as_bytes()
@@ -53,12 +58,12 @@ macro_rules! bad_request {
 /// Alert, TLS 1.0, two bytes: fatal, protocol_version (RFC 5246, section 7.2).
 const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
 
-/// An empty SETTINGS frame, then GOAWAY: no stream, HTTP_1_1_REQUIRED, and what a person may read
-/// (RFC 9113, sections 3.4, 6.5 and 6.8).
-const GOAWAY: &[u8] =
-    b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0dthis is forkchat, a chat server; connect with forkchat-client or nc";
+/// An empty SETTINGS frame, then GOAWAY with no stream, HTTP_1_1_REQUIRED and a readable text (RFC
+/// 9113, sections 3.4, 6.5 and 6.8).
+const GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d\
+      this is forkchat, a chat server; connect with forkchat-client or nc";
 
-/// The first row that matches decides, so specific rows come before general ones.
+/// The first matching row decides, so specific rows come before general ones.
 const TABLE: &[Protocol] = &[
     Protocol {
         name: "HTTP/2",
@@ -68,29 +73,33 @@ const TABLE: &[Protocol] = &[
     Protocol {
         name: "HTTP",
         answer: bad_request!("HTTP/1.1"),
-        matches: |bytes| is_request(bytes, b"HTTP") || is_http_0_9(bytes),
+        matches: |bytes| http::is_request(bytes, b"HTTP") || http::is_http_0_9(bytes),
     },
     Protocol {
         name: "RTSP",
         answer: bad_request!("RTSP/1.0"),
-        matches: |bytes| is_request(bytes, b"RTSP"),
+        matches: |bytes| http::is_request(bytes, b"RTSP"),
     },
     Protocol {
         name: "SIP",
         answer: bad_request!("SIP/2.0"),
-        matches: |bytes| is_request(bytes, b"SIP"),
+        matches: |bytes| http::is_request(bytes, b"SIP"),
     },
     Protocol {
         name: "ICAP",
         answer: bad_request!("ICAP/1.0"),
-        matches: |bytes| is_request(bytes, b"ICAP"),
+        matches: |bytes| http::is_request(bytes, b"ICAP"),
     },
     Protocol {
         name: "Icecast",
         answer: bad_request!("HTTP/1.0"),
-        matches: |bytes| is_request(bytes, b"ICE"),
+        matches: |bytes| http::is_request(bytes, b"ICE"),
     },
-    Protocol { name: "JSON-RPC", answer: refusal!("a JSON-RPC request"), matches: is_json_rpc },
+    Protocol {
+        name: "JSON-RPC",
+        answer: refusal!("a JSON-RPC request"),
+        matches: http::is_json_rpc,
+    },
     Protocol {
         name: "NATS",
         answer: concat!("-ERR '", explanation!(), "'").as_bytes(),
@@ -101,21 +110,29 @@ const TABLE: &[Protocol] = &[
         answer: refusal!("a ZeroMQ greeting"),
         matches: |bytes| matches!(bytes, [0xff, _, _, _, _, _, _, _, 1, 0x7f, ..]),
     },
-    Protocol { name: "HTTP response", answer: refusal!("an HTTP response"), matches: is_response },
-    Protocol { name: "TLS", answer: TLS_ALERT, matches: is_tls },
-    Protocol { name: "SSH", answer: refusal!("an SSH banner"), matches: is_ssh },
+    Protocol {
+        name: "HTTP response",
+        answer: refusal!("an HTTP response"),
+        matches: http::is_response,
+    },
+    Protocol { name: "TLS", answer: TLS_ALERT, matches: binary::is_tls },
+    Protocol { name: "SSH", answer: refusal!("an SSH banner"), matches: text::is_ssh },
     Protocol {
         name: "PROXY protocol",
         answer: refusal!("a PROXY protocol header"),
-        matches: is_proxy,
+        matches: text::is_proxy,
     },
     Protocol {
         name: "IRC",
         answer: concat!("ERROR :", explanation!()).as_bytes(),
-        matches: is_irc,
+        matches: text::is_irc,
     },
-    Protocol { name: "SMTP", answer: concat!("554 ", explanation!()).as_bytes(), matches: is_smtp },
-    Protocol { name: "XMPP", answer: refusal!("an XMPP stream"), matches: is_xmpp },
+    Protocol {
+        name: "SMTP",
+        answer: concat!("554 ", explanation!()).as_bytes(),
+        matches: text::is_smtp,
+    },
+    Protocol { name: "XMPP", answer: refusal!("an XMPP stream"), matches: text::is_xmpp },
     Protocol {
         name: "Flash",
         answer: refusal!("a Flash policy file request"),
@@ -124,54 +141,58 @@ const TABLE: &[Protocol] = &[
     Protocol {
         name: "memcached",
         answer: concat!("SERVER_ERROR ", explanation!()).as_bytes(),
-        matches: is_memcached,
+        matches: text::is_memcached,
     },
     Protocol {
         name: "Redis",
         answer: concat!("-ERR ", explanation!()).as_bytes(),
-        matches: is_redis,
+        matches: text::is_redis,
     },
-    Protocol { name: "STOMP", answer: refusal!("a STOMP frame"), matches: is_stomp },
-    Protocol { name: "Git", answer: refusal!("a Git request"), matches: is_git },
+    Protocol { name: "STOMP", answer: refusal!("a STOMP frame"), matches: text::is_stomp },
+    Protocol { name: "Git", answer: refusal!("a Git request"), matches: text::is_git },
     Protocol {
         name: "rsync",
         answer: b"@ERROR: this is forkchat, a chat server\n",
-        matches: is_rsync,
+        matches: text::is_rsync,
     },
-    Protocol { name: "VNC", answer: refusal!("a VNC version"), matches: is_vnc },
+    Protocol { name: "VNC", answer: refusal!("a VNC version"), matches: text::is_vnc },
     Protocol {
         name: "JDWP",
         answer: refusal!("a JDWP handshake"),
         matches: |bytes| matches!(bytes.strip_prefix(b"JDWP-Handshake"), Some([] | [0, ..])),
     },
-    Protocol { name: "AMQP", answer: refusal!("an AMQP header"), matches: is_amqp },
+    Protocol { name: "AMQP", answer: refusal!("an AMQP header"), matches: binary::is_amqp },
     Protocol {
         name: "BitTorrent",
         answer: refusal!("a BitTorrent handshake"),
         matches: |bytes| bytes.starts_with(b"\x13BitTorrent protocol"),
     },
     // CONNACK: unacceptable protocol version (MQTT 3.1.1, section 3.2).
-    Protocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: is_mqtt },
+    Protocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: binary::is_mqtt },
     // Request rejected; no acceptable methods (RFC 1928, section 3).
     Protocol {
         name: "SOCKS4",
         answer: b"\0\x5b\0\0\0\0\0\0",
         matches: |bytes| matches!(bytes, [4, 1 | 2, _, _, _, _, _, _, ..]),
     },
-    Protocol { name: "SOCKS5", answer: b"\x05\xff", matches: is_socks5 },
-    Protocol { name: "LDAP", answer: refusal!("an LDAP request"), matches: is_ldap },
+    Protocol { name: "SOCKS5", answer: b"\x05\xff", matches: binary::is_socks5 },
+    Protocol { name: "LDAP", answer: refusal!("an LDAP request"), matches: binary::is_ldap },
     Protocol {
         name: "RDP",
         answer: refusal!("an RDP request"),
         matches: |bytes| bytes.starts_with(&[3, 0]),
     },
-    Protocol { name: "UTF-16", answer: refusal!("UTF-16 instead of UTF-8"), matches: is_utf_16 },
-    Protocol { name: "binary data", answer: refusal!("binary data"), matches: is_binary },
+    Protocol {
+        name: "UTF-16",
+        answer: refusal!("UTF-16 instead of UTF-8"),
+        matches: binary::is_utf_16,
+    },
+    Protocol { name: "binary data", answer: refusal!("binary data"), matches: binary::is_binary },
 ];
 
-/// The protocol of a connection by its first bytes, if they can't be meant for the chat.
+/// Recognises the protocol of a connection by its first bytes, if they can't be chat.
 ///
-/// `bytes` is what has arrived so far. `None` also means that more bytes may decide.
+/// `bytes` is the input so far. `None` may change to a protocol when more bytes arrive.
 ///
 /// ```
 /// use forkchat_common::protocol::line::foreign::recognise;
@@ -180,7 +201,7 @@ const TABLE: &[Protocol] = &[
 /// assert!(recognise(b"GET /").is_none() && recognise(b"GET /\n").is_some());
 /// ```
 pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
-    // Empty lines may stand before a request.
+    // Empty lines may precede a request.
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let bytes = &bytes[start..];
     TABLE.iter().find(|protocol| (protocol.matches)(bytes))
@@ -191,14 +212,14 @@ pub fn recognise_line(line: &[u8]) -> Option<&'static Protocol> {
     recognise(&[line, b"\n"].concat())
 }
 
-/// The part of a connection's first bytes that [`recognise`] needs, if it recognises them; shorter
-/// than the longest line.
+/// The part of a connection's first bytes by which [`recognise`] recognises them; `None` if it
+/// doesn't. Shorter than [`LINE_BYTES_MAX`].
 pub fn beginning(bytes: &[u8]) -> Option<&[u8]> {
     let beginning = &bytes[..bytes.len().min(LINE_BYTES_MAX - 1)];
     recognise(beginning).map(|_| beginning)
 }
 
-/// The complete lines and a last one that may be incomplete, each without its line end.
+/// The lines without their line ends. The last one may be incomplete.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
@@ -207,7 +228,7 @@ fn first_line(bytes: &[u8]) -> &[u8] {
     lines(bytes).next().unwrap_or_default()
 }
 
-/// The first line, if its end has come.
+/// The first line, if it is complete.
 fn whole_line(bytes: &[u8]) -> Option<&[u8]> {
     bytes.contains(&b'\n').then(|| first_line(bytes))
 }
@@ -220,538 +241,5 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b' ')
 }
 
-/// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of one too long for a line only the beginning is
-/// seen. People who try it out by hand write it in lower case.
-fn is_request(bytes: &[u8], name: &[u8]) -> bool {
-    let line = first_line(bytes);
-    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-    let (Some(method), Some(target)) = (words.next(), words.next()) else { return false };
-    let (between, version) = (words.clone().count().saturating_sub(1), words.next_back());
-    let is_word =
-        method.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
-    let is_method = is_word && method.len() > 2 && !method.iter().any(u8::is_ascii_lowercase);
-    let is_known = [&b"GET"[..], b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"].contains(&method);
-    let is_too_long = name == b"HTTP"
-        && version.is_none()
-        && bytes.len() == line.len()
-        && line.len() >= LINE_BYTES_MAX - 1;
-    let ends_in_version = version
-        .and_then(|version| version.split_at_checked(name.len()))
-        .is_some_and(|(word, number)| word.eq_ignore_ascii_case(name) && is_version(number));
-    let is_address = is_address(target);
-    match between {
-        0 if ends_in_version => is_method || is_word && is_path(target),
-        0 => is_too_long && is_method && is_address,
-        // A path with spaces in it.
-        _ => ends_in_version && is_known && is_address,
-    }
-}
-
-/// `GET /index.html`
-fn is_http_0_9(bytes: &[u8]) -> bool {
-    whole_line(bytes)
-        .and_then(|line| line.strip_prefix(b"GET "))
-        .is_some_and(|target| !target.contains(&b' ') && is_path(target))
-}
-
-/// A path or an absolute URI.
-fn is_path(target: &[u8]) -> bool {
-    target.starts_with(b"/") || memmem::find(target, b"://").is_some()
-}
-
-/// The same, and `*` and `host:port` for the methods that have them.
-fn is_address(target: &[u8]) -> bool {
-    is_path(target) || target == b"*" || target.contains(&b':')
-}
-
-/// `/1.1`
-fn is_version(text: &[u8]) -> bool {
-    matches!(text, [b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
-/// `HTTP/1.1 200 OK`
-fn is_response(bytes: &[u8]) -> bool {
-    let mut words = words(first_line(bytes));
-    let version = words.next().unwrap_or_default();
-    [&b"HTTP"[..], b"RTSP", b"SIP", b"ICAP"]
-        .iter()
-        .any(|name| version.strip_prefix(*name).is_some_and(is_version))
-        && words.next().is_some_and(|code| code.len() == 3 && code.iter().all(u8::is_ascii_digit))
-}
-
-/// An object with the members of a request, as miners of Stratum send it.
-fn is_json_rpc(bytes: &[u8]) -> bool {
-    let has = |member: &[u8]| memmem::find(bytes, member).is_some();
-    bytes.starts_with(b"{") && has(b"\"method\"") && (has(b"\"params\"") || has(b"\"jsonrpc\""))
-}
-
-/// A handshake record of SSL 3 to TLS 1.3, or SSL 2's ClientHello.
-fn is_tls(bytes: &[u8]) -> bool {
-    matches!(
-        bytes,
-        [0x16, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 0, 2, ..]
-    )
-}
-
-/// `SSH-2.0-OpenSSH_10.0`, RFC 4253, section 4.2.
-fn is_ssh(bytes: &[u8]) -> bool {
-    matches!(first_line(bytes), [b'S', b'S', b'H', b'-', b'1' | b'2', b'.', minor, rest @ ..]
-        if minor.is_ascii_digit() && rest.iter().position(|&byte| byte == b'-').is_some_and(|end| end < rest.len() - 1
-            && rest[..end].iter().all(u8::is_ascii_digit)))
-}
-
-/// `PROXY TCP4 …`, or the signature of its second version without the line ends that it begins
-/// with.
-fn is_proxy(bytes: &[u8]) -> bool {
-    let words: Vec<&[u8]> = words(first_line(bytes)).collect();
-    let is_first = match words[..] {
-        [b"PROXY", b"TCP4" | b"TCP6", _, _, from, to] => {
-            [from, to].concat().iter().all(u8::is_ascii_digit)
-        }
-        [b"PROXY", b"UNKNOWN"] => true,
-        _ => false,
-    };
-    is_first || bytes.starts_with(b"\0\r\nQUIT\n")
-}
-
-/// `CAP LS 302`, `USER name mode unused :real name`, or a registration that begins with `NICK` or
-/// `PASS`.
-fn is_irc(bytes: &[u8]) -> bool {
-    let line = first_line(bytes);
-    let is_cap = |line: &[u8]| {
-        matches!(line, b"CAP LS" | b"CAP LIST" | b"CAP END")
-            || line.starts_with(b"CAP LS 3")
-            || line.starts_with(b"CAP REQ :")
-    };
-    let is_user = |line: &[u8]| {
-        let mut words = words(line);
-        words.next() == Some(b"USER")
-            && words.by_ref().take(3).filter(|word| !word.is_empty()).count() == 3
-            && words.next().is_some_and(|word| word.starts_with(b":"))
-    };
-    let opens = line.starts_with(b"NICK ") || line.starts_with(b"PASS ");
-    let (second, third) = (second_line(bytes), lines(bytes).nth(2).unwrap_or_default());
-    is_cap(line)
-        || is_user(line)
-        || (opens
-            && (is_cap(second)
-                || is_user(second)
-                || (second.starts_with(b"NICK ") && is_user(third))))
-}
-
-/// `EHLO mail.example.org`, or with any word when the next command is sent without a wait for the
-/// answer, as senders of spam do; `EHLO everyone` alone may be a person's.
-fn is_smtp(bytes: &[u8]) -> bool {
-    let is = |line: &[u8], word: &[u8]| {
-        line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
-    };
-    let is_hello = |line: &[u8]| [b"EHLO ", b"HELO ", b"LHLO "].iter().any(|word| is(line, *word));
-    let (first, second) = (first_line(bytes), second_line(bytes));
-    let goes_on = [&b"MAIL FROM:"[..], b"STARTTLS", b"AUTH "].iter().any(|word| is(second, word));
-    is(first, b"MAIL FROM:<")
-        || (is_hello(first)
-            && (goes_on || whole_line(bytes).is_some_and(|line| is_host(line[5..].trim_ascii()))))
-}
-
-/// A host's full name, or its address in brackets: RFC 5321, section 4.1.3.
-fn is_host(text: &[u8]) -> bool {
-    let is_label = |label: &[u8]| {
-        !label.is_empty()
-            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    let is_literal = text.starts_with(b"[")
-        && text.ends_with(b"]")
-        && text.iter().any(|byte| matches!(byte, b'.' | b':'));
-    let is_name = text.contains(&b'.') && text.split(|&byte| byte == b'.').all(is_label);
-    (is_literal && !text.contains(&b' ')) || is_name || text.eq_ignore_ascii_case(b"localhost")
-}
-
-/// RFC 6120, section 4.2. It is sent without a line end.
-fn is_xmpp(bytes: &[u8]) -> bool {
-    let is_stream = |text: &[u8]| text.trim_ascii_start().starts_with(b"<stream:stream ");
-    let has_attribute =
-        [&b"to="[..], b"xmlns"].iter().any(|name| memmem::find(bytes, name).is_some());
-    (is_stream(bytes) && has_attribute)
-        || (bytes.starts_with(b"<?xml")
-            && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
-}
-
-/// `set key flags exptime bytes`, and the like, before as many bytes of data. The line ends in CR
-/// LF; a person whose line does may add numbers, and no key is one.
-fn is_memcached(bytes: &[u8]) -> bool {
-    let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    let Some(line) = memchr::memchr(b'\n', bytes).and_then(|end| bytes[..end].strip_suffix(b"\r"))
-    else {
-        return false;
-    };
-    let mut words = words(line);
-    let stores = words.next().is_some_and(|word| {
-        [&b"set"[..], b"add", b"replace", b"append", b"prepend", b"cas"].contains(&word)
-    });
-    let has_key = words.next().is_some_and(|key| !key.is_empty() && !is_number(key));
-    let has_numbers = words.by_ref().take(3).filter(|word| is_number(word)).count() == 3;
-    stores && has_key && has_numbers && words.all(|word| is_number(word) || word == b"noreply")
-}
-
-/// `*1`, `$4`, `PING`: an array of strings, of which the first line alone may be a person's; or a
-/// line of words that is never chat.
-fn is_redis(bytes: &[u8]) -> bool {
-    let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
-    (is(first_line(bytes), b'*') && is(second_line(bytes), b'$'))
-        || whole_line(bytes).is_some_and(is_redis_in_words)
-}
-
-/// In capitals, as its manual has them, with what belongs to them.
-fn is_redis_in_words(line: &[u8]) -> bool {
-    // One more than is looked at.
-    let words: Vec<&[u8]> = words(line).take(5).collect();
-    let is_quoted = |script: &[u8]| script.starts_with(b"\"") || script.starts_with(b"'");
-    match words[..] {
-        [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"]
-        | [b"KEYS", b"*"]
-        | [b"HELLO", b"2" | b"3", b"AUTH", _, _] => true,
-        [b"CONFIG", b"GET", _]
-        | [b"CONFIG", b"SET", _, _]
-        | [b"CLIENT" | b"MODULE", b"LIST"]
-        | [b"CLIENT", b"SETNAME", _] => true,
-        [b"COMMAND", b"DOCS" | b"COUNT"] | [b"SLAVEOF" | b"REPLICAOF", b"NO", b"ONE"] => true,
-        [b"SLAVEOF" | b"REPLICAOF", _, port] => {
-            !port.is_empty() && port.iter().all(u8::is_ascii_digit)
-        }
-        [b"EVAL", script, _, ..] | [b"SCRIPT", b"LOAD", script, ..] => is_quoted(script),
-        _ => false,
-    }
-}
-
-fn is_stomp(bytes: &[u8]) -> bool {
-    matches!(first_line(bytes), b"CONNECT" | b"STOMP")
-        && second_line(bytes).contains(&b':')
-        && !second_line(bytes).contains(&b' ')
-}
-
-/// `0033git-upload-pack /path`
-fn is_git(bytes: &[u8]) -> bool {
-    bytes.len() > 4
-        && bytes[..4].iter().all(u8::is_ascii_hexdigit)
-        && (bytes[4..].starts_with(b"git-upload-pack /")
-            || bytes[4..].starts_with(b"git-receive-pack /"))
-}
-
-/// `@RSYNCD: 31.0 sha512 sha256`
-fn is_rsync(bytes: &[u8]) -> bool {
-    let Some(rest) = first_line(bytes).strip_prefix(b"@RSYNCD: ") else { return false };
-    words(rest).all(|word| {
-        word.iter().any(u8::is_ascii_digit)
-            && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'.')
-    })
-}
-
-/// `RFB 003.008`, RFC 6143, section 7.1.1.
-fn is_vnc(bytes: &[u8]) -> bool {
-    matches!(first_line(bytes), [b'R', b'F', b'B', b' ', a, b, c, b'.', d, e, f] if [a, b, c, d, e, f].iter().all(|digit| digit.is_ascii_digit()))
-}
-
-fn is_amqp(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'A', b'M', b'Q', b'P', 0..=3, ..])
-}
-
-/// CONNECT, its length in one or two bytes, and the protocol's name: MQTT 3.1.1, section 3.1.
-fn is_mqtt(bytes: &[u8]) -> bool {
-    let name = |rest: &[u8]| rest.starts_with(b"\0\x04MQTT") || rest.starts_with(b"\0\x06MQIsdp");
-    matches!(bytes, [0x10, _, rest @ ..] if name(rest))
-        || matches!(bytes, [0x10, _, _, rest @ ..] if name(rest))
-}
-
-/// Version, number of methods, methods: RFC 1928, section 3.
-fn is_socks5(bytes: &[u8]) -> bool {
-    matches!(bytes, [5, count @ 1..=8, methods @ ..] if methods.len() >= usize::from(*count))
-}
-
-/// A message of version 3 that binds, its lengths in the short or the long form: RFC 4511, section
-/// 4.2.
-fn is_ldap(bytes: &[u8]) -> bool {
-    matches!(
-        bytes,
-        [0x30, 0x05..=0x7f, 2, 1, _, 0x60, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60, ..]
-    )
-}
-
-/// A byte order mark and a first character of ASCII.
-fn is_utf_16(bytes: &[u8]) -> bool {
-    matches!(bytes, [0xff, 0xfe, 1..=255, 0, ..] | [0xfe, 0xff, 0, 1..=255, ..])
-}
-
-/// A NUL among the first bytes. Telnet sends it too: after a CR, and in negotiations, which begin
-/// with 0xFF.
-fn is_binary(bytes: &[u8]) -> bool {
-    const LOOKED_AT: usize = 8;
-    let head = &bytes[..bytes.len().min(LOOKED_AT)];
-    let head = head.split(|&byte| matches!(byte, b'\n' | 0xff)).next().unwrap_or_default();
-    head.iter().enumerate().any(|(at, &byte)| byte == 0 && (at == 0 || head[at - 1] != b'\r'))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn name(bytes: &[u8]) -> Option<&'static str> {
-        recognise(bytes).map(|protocol| protocol.name)
-    }
-
-    #[test]
-    fn other_protocols_are_recognised_by_their_first_bytes() {
-        for (bytes, expected) in [
-            (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "HTTP"),
-            (b"POST /x?y HTTP/1.0\r", "HTTP"),
-            (b"\r\nGET / HTTP/1.1\r\n", "HTTP"),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
-            (b"GET /\r\n", "HTTP"),
-            (b"GET /index.html\n", "HTTP"),
-            (b"GET http://example.org/ HTTP/1.1\r\n", "HTTP"),
-            (b"get / http/1.1\r\n", "HTTP"),
-            (b"Get /x HTTP/1.0\n", "HTTP"),
-            (b"OPTIONS * HTTP/1.1\r\n", "HTTP"),
-            (b"CONNECT example.org:443 HTTP/1.1\r\n", "HTTP"),
-            (b"M-SEARCH * HTTP/1.1\r\n", "HTTP"),
-            (b"OPTIONS / RTSP/1.0\r\n", "RTSP"),
-            (b"OPTIONS * RTSP/1.0\r\n", "RTSP"),
-            (b"OPTIONS sip:nm SIP/2.0\r\n", "SIP"),
-            (b"HTTP/1.1 200 OK\r\n", "HTTP response"),
-            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),
-            (b"\x80\x2e\x01\x03\x01\x00\x15", "TLS"),
-            (b"SSH-2.0-OpenSSH_10.0\r\n", "SSH"),
-            (b"SSH-1.99-x\n", "SSH"),
-            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY protocol"),
-            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "PROXY protocol"),
-            (b"CAP LS 302\r\n", "IRC"),
-            (b"USER bob 0 * :Bob\r\n", "IRC"),
-            (b"NICK bob\r\nUSER bob 0 * :Bob B\r\n", "IRC"),
-            (b"PASS x\r\nNICK bob\r\nUSER bob 0 * :Bob\r\n", "IRC"),
-            (b"EHLO x\r\nMAIL FROM:<a@b>\r\n", "SMTP"),
-            (b"EHLO x\r\nSTARTTLS\r\n", "SMTP"),
-            (b"EHLO a.b\r\n", "SMTP"),
-            (b"helo mail.example.org \n", "SMTP"),
-            (b"LHLO localhost\r\n", "SMTP"),
-            (b"EHLO [127.0.0.1]\r\n", "SMTP"),
-            (b"EHLO [IPv6:::1]\r\n", "SMTP"),
-            (b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", "XMPP"),
-            (b"<?xml version='1.0'?><stream:stream to='x'", "XMPP"),
-            (b"<?xml version='1.0'?>\n <stream:stream ", "XMPP"),
-            (b"<stream:stream to='x'>", "XMPP"),
-            (b"<policy-file-request/>\0", "Flash"),
-            (b"set k 0 0 5\r\nhello\r\n", "memcached"),
-            (b"add user:1 0 3600 5 noreply\r\n", "memcached"),
-            (b"cas k 0 0 5 77\r\n", "memcached"),
-            (b"*1\r\n$4\r\nPING\r\n", "Redis"),
-            (b"FLUSHALL ASYNC\r\n", "Redis"),
-            (b"delete /x HTTP/1.1\r\n", "HTTP"),
-            (b"X / HTTP/1.1\r\n", "HTTP"),
-            (b"GET  / HTTP/1.1 \r\n", "HTTP"),
-            (b"GET\t/\tHTTP/1.1\r\n", "HTTP"),
-            (b"GET /my file.txt HTTP/1.1\r\n", "HTTP"),
-            (b"SOURCE /mount ICE/1.0\r\n", "Icecast"),
-            (b"{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": []}\n", "JSON-RPC"),
-            (b"CONNECT {\"user\":\"a\",\"pass\":\"b\"}\r\n", "NATS"),
-            (b"\xff\0\0\0\0\0\0\0\x01\x7f\x03", "ZeroMQ"),
-            (b"CONFIG GET *\r\n", "Redis"),
-            (b"CONFIG SET dir /var/spool/cron\n", "Redis"),
-            (b"EVAL \"return 1\" 0\r\n", "Redis"),
-            (b"SLAVEOF 10.0.0.1 6379\r\n", "Redis"),
-            (b"REPLICAOF NO ONE\r\n", "Redis"),
-            (b"HELLO 3 AUTH default secret\r\n", "Redis"),
-            (b"KEYS *\r\n", "Redis"),
-            (b"CONNECT\naccept-version:1.2\n\n\0", "STOMP"),
-            (b"0033git-upload-pack /x.git\0host=y\0", "Git"),
-            (b"@RSYNCD: 31.0 sha512\n", "rsync"),
-            (b"RFB 003.008\n", "VNC"),
-            (b"JDWP-Handshake", "JDWP"),
-            (b"AMQP\0\0\x09\x01", "AMQP"),
-            (b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0", "BitTorrent"),
-            (b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04", "MQTT"),
-            (b"\x04\x01\x00\x50\x7f\0\0\x01\0", "SOCKS4"),
-            (b"\x05\x01\x00", "SOCKS5"),
-            (b"\x05\x02\x00\x02", "SOCKS5"),
-            (b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03", "LDAP"),
-            (b"\x03\0\0\x13\x0e\xe0\0\0", "RDP"),
-            (b"\0\0\0\x45\xffSMBr", "binary data"),
-            (b"\0\0\0\x45\xfeSMB@", "binary data"),
-            (b"\0\0\0\x08\x04\xd2\x16\x2f", "binary data"),
-            (b"l\0\x0b\0\0\0", "binary data"),
-            (b"\x3f\0\0\0\x01", "binary data"),
-            (b"\xff\xfeh\0i\0", "UTF-16"),
-            (b"\xfe\xff\0h\0i", "UTF-16"),
-        ] {
-            assert_eq!(name(bytes), Some(expected), "{:?}", String::from_utf8_lossy(bytes));
-        }
-    }
-
-    #[test]
-    fn what_people_say_first_is_said() {
-        for line in [
-            "GET well soon",
-            "JDWP-Handshake is what debuggers of Java say",
-            "PROXY UNKNOWN, what is that?",
-            "PROXY TCP4 is the first version",
-            "@RSYNCD: 31.0 is what rsync says",
-            "<stream:stream what?",
-            "0033git-upload-pack is a packet line",
-            "FLUSHALL",
-            "{\"method\": \"x\"} is JSON",
-            "CONNECT me",
-            "GET / off my lawn",
-            "GET /etc/passwd now",
-            "get /",
-            "GET :)",
-            "GET this:",
-            "POST it on the wall",
-            "PUT the kettle on HTTP/1.1 please",
-            "I love HTTP/1.1",
-            "get better HTTP/1.1",
-            "talk about: HTTP/1.1",
-            "HTTP/1.1 is old",
-            "HTTP is fun",
-            "SSH is great",
-            "SSH-2.0",
-            "SSH-2.0 is what you want",
-            "HELO folks",
-            "EHLO everyone",
-            "helo everybody",
-            "helo all. how are you?",
-            "HELO everyone...",
-            "EHLO [everyone]",
-            "is it EHLO a.b or HELO a.b?",
-            "set a date for lunch",
-            "set a b c d",
-            "set x 1 2",
-            "add 1 2 3 4",
-            "add apples 1 2 3 please",
-            "SET sail tomorrow",
-            "SET a b",
-            "AUTH x",
-            "KEYS",
-            "HELLO",
-            "HELLO 3",
-            "HELLO 3 of you",
-            "CONFIG GET",
-            "EVAL is evil",
-            "SLAVEOF NO",
-            "COMMAND me",
-            "get key",
-            "<3 you all",
-            "<policy>",
-            "<stream>",
-            "// comment",
-            "\\o/",
-            "C:\\dir",
-            "QUIT",
-            "USER error",
-            "USER a b c",
-            "NICK bob",
-            "PASS the salt",
-            "CAP it",
-            "PING",
-            "PROXY is down",
-            "*1",
-            "*2\nfor all",
-            "CONNECT me",
-            "CONNECT\nme please: now",
-            "<?xml version=\"1.0\"?>",
-            "RFB 3",
-            "AMQP or MQTT?",
-            "0033git",
-            "/nick bob",
-            "version",
-            "stats",
-            "\t\u{7}hi",
-            "\u{1b}[Ahi",
-            "hi\r\0there",
-            "0",
-            "你好",
-            "привет",
-            "",
-            "\r\n",
-        ] {
-            assert_eq!(name(line.as_bytes()), None, "{line:?}");
-            assert_eq!(name(format!("{line}\r\n").as_bytes()), None, "{line:?}");
-        }
-        assert_eq!(name(b"set alarm 7 30 0\n"), None);
-        // Telnet's negotiations, also such as hold a NUL.
-        for bytes in [
-            &b"\xff\xfd\x03\xff\xfb\x18"[..],
-            b"\xff\xfd\0\xff\xfb\0",
-            b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0",
-            b"hi\xff\xfb\0",
-        ] {
-            assert_eq!(name(bytes), None, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
-        for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL SYNC", "CONFIG GET *", "KEYS *"]
-        {
-            assert_eq!(name(line.as_bytes()), None, "{line}");
-            assert!(recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
-            assert!(
-                recognise_line(format!("{line} off my lawn, all of you").as_bytes()).is_none(),
-                "{line}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_frames_of_http_2_have_the_lengths_that_they_say() {
-        let frame = |bytes: &[u8]| {
-            usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2])
-        };
-        let goaway = 9 + frame(GOAWAY);
-        assert_eq!((GOAWAY[3], GOAWAY[goaway + 3]), (4, 7), "SETTINGS, GOAWAY");
-        assert_eq!(goaway + 9 + frame(&GOAWAY[goaway..]), GOAWAY.len());
-    }
-
-    #[test]
-    fn a_request_longer_than_a_line_is_recognised_by_its_beginning() {
-        let mut bytes = b"GET /".to_vec();
-        bytes.resize(2 * LINE_BYTES_MAX, b'x');
-        assert_eq!(beginning(&bytes).map(<[u8]>::len), Some(LINE_BYTES_MAX - 1));
-        assert_eq!(beginning(&bytes[..LINE_BYTES_MAX - 2]), None, "the rest of the line may come");
-        bytes[4] = b'x';
-        assert_eq!(beginning(&bytes), None);
-    }
-
-    #[test]
-    fn answers_are_complete_and_short() {
-        for Protocol { name, answer, .. } in TABLE {
-            assert!(answer.len() < 300, "{name}");
-            if let Some(at) = memmem::find(answer, b"\r\n\r\n") {
-                let body = &answer[at + 4..];
-                let head = String::from_utf8_lossy(&answer[..at]);
-                assert!(
-                    head.contains(&format!("\r\nContent-Length: {}\r\n", body.len()))
-                        && body.ends_with(b"\n"),
-                    "{name}: {}",
-                    body.len()
-                );
-            } else if answer.starts_with(b"! ") {
-                assert!(
-                    answer.ends_with(b"\n") && memchr::memchr_iter(b'\n', answer).count() == 1,
-                    "{name}"
-                );
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_beginning_of_what_is_recognised_is_recognised(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert_eq!(beginning(&bytes).is_some(), recognise(&bytes).is_some());
-        }
-
-        #[test]
-        fn words_are_never_taken_for_a_protocol(text in "[a-zA-Z][a-zA-Z ,.!?]{0,60}") {
-            prop_assert_eq!(name(text.as_bytes()), None);
-            prop_assert!(recognise_line(text.as_bytes()).is_none());
-        }
-    }
-}
+mod tests;

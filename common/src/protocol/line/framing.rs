@@ -1,5 +1,5 @@
-//! How the line protocol's bytes are split into lines: at LF, or at the CR NUL that Telnet sends for
-//! Enter. Telnet's negotiations don't count for a line's length.
+//! How the line protocol's bytes are split into lines: at LF, or at the CR NUL that Telnet sends
+//! for Enter. Telnet negotiations don't count for the length of a line.
 
 use super::commands::{Answer, Row, TABLE};
 use super::{foreign, telnet};
@@ -16,22 +16,22 @@ pub static FRAMING: Framing = Framing {
     foreign_beginning: foreign::beginning,
 };
 
-/// Where a line's last byte is: its LF, or the NUL of CR NUL, which Telnet sends for Enter without an
-/// LF (RFC 854).
+/// The index of a line's last byte: its LF, or the NUL of CR NUL, which Telnet sends for Enter (RFC
+/// 854).
 fn line_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr2_iter(b'\n', 0, bytes)
         .find(|&at| bytes[at] == b'\n' || (at > 0 && bytes[at - 1] == b'\r'))
 }
 
-/// Whether a line, as a client sent it, may be a command with a long answer. What the client sent
-/// after such a line is better left in the kernel until the answer is complete.
+/// Whether a line, as a client sent it, may be a command with a long answer. The input after such a
+/// line should stay in the kernel until the answer is complete.
 ///
-/// What the line's bytes mean is decided later, by charset and Telnet state. So this says yes to
-/// each line that doesn't begin as ordinary text does; a wrong yes only costs some speed.
+/// The line is decoded later, with the charset and the Telnet state. So this returns true for each
+/// line that doesn't begin like ordinary text. A wrong yes only costs some speed.
 fn may_have_long_answer(line: &[u8]) -> bool {
     match line.trim_ascii_start() {
         [b'/', name @ ..] => {
-            // It may have full-width letters.
+            // The name may have full-width letters.
             if !name.split(u8::is_ascii_whitespace).next().is_none_or(<[u8]>::is_ascii) {
                 return true;
             }
@@ -41,7 +41,7 @@ fn may_have_long_answer(line: &[u8]) -> bool {
             };
             TABLE.iter().filter(|row| row.answer == Answer::Parts).any(|row| is_head(&row))
         }
-        // What stands before the slash may be taken back.
+        // Backspace, DEL or Ctrl-U may erase the text before a slash.
         line @ [first, ..] => {
             !first.is_ascii_graphic() || memchr::memchr3(0x08, 0x15, 0x7f, line).is_some()
         }

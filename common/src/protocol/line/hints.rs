@@ -1,17 +1,17 @@
-//! What to use instead of a command of another chat program.
+//! Hints for commands of other chat programs.
 
 use super::commands::Row;
 
-/// What to use instead.
+/// The replacement for such a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// This command does it.
+    /// The command with the same purpose.
     Command(&'static Row),
-    /// This sentence explains what to do.
+    /// An explanation.
     Words(&'static str),
 }
 
-/// Finds a hint for a command of other chat programs; `None` if the name is not known from them.
+/// Finds a hint for the command with this name; `None` if the name is unknown.
 pub fn hint(name: &str) -> Option<Hint> {
     let is_same = |known: &&str| known.eq_ignore_ascii_case(name);
     let command = HINTS.iter().find(|(_, names)| names.iter().any(is_same));
@@ -22,7 +22,7 @@ pub fn hint(name: &str) -> Option<Hint> {
     }
 }
 
-/// Commands, and what other chat programs call them.
+/// Commands, with their names in other chat programs.
 const HINTS: [(&str, &[&str]); 11] = [
     ("help", &["?", "h", "commands", "man"]),
     ("nick", &["name", "rename"]),
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_from_other_programs_lead_to_the_command_here() {
+    fn names_from_other_programs_give_the_command_with_the_same_purpose() {
         for (name, here) in [
             ("j", "join"),
             ("PART", "leave"),

@@ -2,16 +2,16 @@
 
 use super::commands::{Row, narrow};
 use super::hints::hint;
-use crate::names::is_seen_alone;
+use crate::names::is_visible_alone;
 use std::borrow::Cow;
 
-/// What a line is. Borrows from the line.
+/// A parsed line. Borrows from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input<'a> {
-    /// A text for the current room. It may begin with blanks and a slash, which is doubled in the
-    /// line: so the blanks and the rest are two parts.
+    /// A text for the current room. In a line such as ` //text` the first slash is not part of the
+    /// text, so the text has two parts.
     Text {
-        /// The blanks before a slash that was doubled; mostly empty.
+        /// The blanks before a doubled slash; usually empty.
         indent: &'a str,
         /// The rest.
         rest: &'a str,
@@ -48,13 +48,12 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Reads a line's text. `Ok(None)` is a line in which nothing can be seen: nothing.
+/// Parses a line. `Ok(None)` means that the line has no visible character.
 ///
-/// What was meant as a command is never said: a private message would be public. So the first
-/// character that is seen decides: a command is done also when blanks or other characters that
-/// show nothing stand before its slash, and when the slash is the full-width one that a Chinese or
-/// Japanese keyboard types. With a character that only looks like a slash, or a backslash, it is
-/// refused.
+/// A line that was meant as a command must never be sent as text: a private message would be
+/// public. So the first visible character decides. Blanks and other invisible characters before the
+/// slash of a command are ignored, and the slash may be the full-width one of Chinese and Japanese
+/// keyboards. A command after a backslash or another character that looks like a slash is refused.
 pub fn parse(line: &str) -> Result<Option<Input<'_>>, InputError<'_>> {
     if line.chars().all(is_blank) {
         return Ok(None);
@@ -72,14 +71,13 @@ pub fn parse(line: &str) -> Result<Option<Input<'_>>, InputError<'_>> {
     Ok(Some(Input::Command(row, arguments.trim_matches(is_blank))))
 }
 
-/// Whether a line is refused for what stands where a command has its slash, and only looks like
-/// one: a backslash, or another character.
+/// Whether a line is refused because it begins with a character that only looks like a slash, or
+/// with a backslash.
 pub fn begins_with_lookalike(line: &str) -> bool {
     parse(line).is_err() && Attempt::of(line).is_some_and(|attempt| is_lookalike(attempt.slash))
 }
 
-/// The line that says this text, whatever it begins with: a slash is doubled where it would make
-/// the text a command.
+/// The line that sends this text unchanged. A slash that would make the text a command is doubled.
 ///
 /// ```
 /// use forkchat_common::protocol::line::input::literal;
@@ -93,11 +91,11 @@ pub fn literal(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A line that was meant as a command, or says by doubled slashes that it isn't.
+/// A line that was meant as a command, or whose slash is doubled because it is not one.
 struct Attempt<'a> {
     indent: &'a str,
     slash: char,
-    /// What stands after the slash.
+    /// The text after the slash.
     rest: &'a str,
     name: &'a str,
     arguments: &'a str,
@@ -117,7 +115,7 @@ impl<'a> Attempt<'a> {
         let row = Row::by_name(name);
         let is_meant = match (slash, row) {
             (_, Some(_)) => true,
-            // An indented path is text, and so is a face such as ／(^o^)＼.
+            // An indented path is text, and so is an emoticon such as ／(^o^)＼.
             ('/', None) => {
                 indent.is_empty()
                     || hint(name).is_some()
@@ -135,41 +133,43 @@ const FULL_WIDTH_SLASH: char = '\u{ff0f}';
 /// diagonal.
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
 /// Backslash, its full-width and small forms, set minus, reverse solidus operator, big reverse
-/// solidus. Much begins with one (`\o/`, `\n`), so only a command's name makes it an attempt.
+/// solidus. Many texts begin with one (`\o/`, `\n`), so only a command's name after it makes the
+/// line an attempt.
 const BACKSLASHES: &[char] =
     &['\\', '¥', '₩', '\u{ff3c}', '\u{fe68}', '\u{2216}', '\u{29f5}', '\u{29f9}'];
 
-/// Whether it is not a slash, and may have been typed or pasted for one.
+/// Whether a character may have been typed or pasted instead of a slash.
 fn is_lookalike(c: char) -> bool {
     SLASH_LOOKALIKES.contains(&c) || BACKSLASHES.contains(&c)
 }
 
-/// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
+/// Whether a word begins like a command's name: with an ASCII letter, maybe full-width.
 fn is_word(name: &str) -> bool {
     name.chars().next().is_some_and(|c| narrow(c).is_ascii_lowercase())
 }
 
-/// Whether it is one word of such letters.
+/// Whether a word consists of such letters.
 fn is_letters(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| narrow(c).is_ascii_lowercase())
 }
 
-/// Whether a character before a command is there by accident: blanks, marks without a
-/// letter to stand on, what isn't assigned, what couldn't be decoded.
+/// Whether a character before a command is stray: a blank, a mark without a letter, an unassigned
+/// character, or one that couldn't be decoded.
 fn is_stray(c: char) -> bool {
-    is_blank(c) || (!c.is_ascii() && !is_seen_alone(c))
+    is_blank(c) || (!c.is_ascii() && !is_visible_alone(c))
 }
 
-/// Whether nothing is seen of a character: spaces of every kind and width, and what has no width.
+/// Whether a character is invisible: a space of any kind, or a character without width.
 pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace()
         || matches!(c,
             // Soft hyphen, grapheme joiner, Hangul and Mongolian fillers, joiners and marks of
             // direction, invisible operators, Braille's blank, variation selectors, byte order
             // mark.
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{e0000}'..='\u{e0fff}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_said_unless_it_starts_with_one_slash() {
+    fn a_line_is_text_unless_it_starts_with_one_slash() {
         assert_eq!(input("hi /there"), text("hi /there"));
         assert_eq!(input("//me"), text("/me"));
         assert_eq!(parse(""), Ok(None));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_as_a_command_is_never_said() {
+    fn a_line_that_was_meant_as_a_command_is_never_text() {
         let secret = Some(("bob", "a secret"));
         for line in [
             "/msg bob a secret",
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_slash_begins_no_command() {
+    fn a_character_that_looks_like_a_slash_begins_no_command() {
         for text in ["\\nick is a macro", " \\msg bob x", "\u{2044}msg bob x", "\u{2215}dance"] {
             assert!(begins_with_lookalike(text), "{text}");
         }
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_faces_and_fractions_are_said() {
+    fn paths_emoticons_and_fractions_are_text() {
         for line in [
             " /etc/passwd",
             "  //etc",
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_has_a_line_that_says_it() {
+    fn literal_gives_a_line_for_every_text() {
         for text in [
             "hi",
             "/",
@@ -352,7 +352,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_is_said_or_refused_and_its_literal_is_said(text in "[ \t\u{301}\u{200b}\u{fffd}]{0,2}[/／⁄＼\\\\]{0,3}(me|mgs|w|quit x|o/|(\\^))?") {
+        fn the_literal_of_any_text_is_parsed_as_that_text(
+            text in "[ \t\u{301}\u{200b}\u{fffd}]{0,2}[/／⁄＼\\\\]{0,3}(me|mgs|w|quit x|o/|(\\^))?",
+        ) {
             let literal = literal(&text).into_owned();
             match parse(&literal) {
                 Ok(None) => prop_assert!(text.chars().all(is_blank)),
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_which_nothing_is_seen_is_nothing() {
+    fn a_line_without_visible_characters_is_ignored() {
         for line in [
             "",
             " ",

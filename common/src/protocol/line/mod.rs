@@ -3,7 +3,7 @@
 //! ```text
 //! bytes ─framing─► raw line ─telnet, charset─► text ─input─► Input ─► the command's handler
 //! bytes ◄─charset── lines ◄───────────────── render ◄──────── Event, or the handler's answer
-//!                     └─tagged─► Tagged (a line with tags, as a program reads it)
+//!                     └─tagged─► Tagged (a parsed line with tags)
 //! ```
 //!
 //! | module | contents |
@@ -11,16 +11,16 @@
 //! | [`FRAMING`] | where lines end |
 //! | [`foreign`] | recognises clients of other protocols by their first bytes |
 //! | [`telnet`] | removes Telnet negotiations from a line and answers them |
-//! | [`input`] | tells text and commands apart |
+//! | [`input`] | distinguishes text and commands |
 //! | [`commands`] | the table of commands |
 //! | [`arguments`] | reads their arguments |
 //! | [`settings`] | the settings that `/set` switches |
-//! | [`hints`] | commands of other chat programs |
+//! | [`hints`] | hints for commands of other chat programs |
 //! | [`render`] | renders an event as lines |
 //! | [`tags`] | the tags of a line |
-//! | [`refusals`] | the words for what was refused |
+//! | [`refusals`] | the texts of refusals |
 //! | [`datagram`] | cuts lines into datagrams |
-//! | [`tagged`] | parses a line with tags, as a program reads it |
+//! | [`tagged`] | parses a line with tags, for clients |
 
 pub mod arguments;
 pub mod commands;

@@ -1,4 +1,4 @@
-//! The words for what was refused: what is wrong, and what to do.
+//! The texts of refusals: what is wrong, and what to do.
 
 use super::commands::Row;
 use super::hints::{Hint, hint};
@@ -8,19 +8,19 @@ use crate::limits::{
     ADDRESS_STATE_BYTES_MAX, LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX,
     TOPIC_CHARS_MAX, UDP_SILENCE_SECONDS_MAX,
 };
-use crate::names::{NameError, is_seen_alone};
+use crate::names::{NameError, is_visible_alone};
 
-/// How the refusal of a private message begins if its receiver does not exist. The client recognises
-/// it by this.
+/// The beginning of the refusal of a private message whose receiver does not exist. The client
+/// recognises the refusal by it.
 pub const NO_USER_NAMED: &str = "no user named ";
 
 const NICK_RULE: &str = "a nickname is 1 to 32 letters, digits and _ - [ ] { } \\ ^ |";
 const ROOM_RULE: &str =
     "a room name is # and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby";
 
-/// One line, without what every refusal begins with. `to` is the name of the refused command.
+/// The text of a refusal, without its `! `. `to` is the name of the refused command.
 pub(super) fn explain(to: Option<&str>, refusal: &Refusal<'_>) -> String {
-    // So an answer is never many times as long as the line that it refuses.
+    // Bounds the length of the answer relative to the refused line.
     let quote = |text| cut(text, QUOTED_CHARS_MAX).0;
     match *refusal {
         Refusal::UnknownCommand(name) => unknown_command(quote(name)),
@@ -117,7 +117,9 @@ fn explain_name(error: &NameError, rule: &str) -> String {
         NameError::Character(c) if c.is_whitespace() => {
             format!("it may not contain a space; {rule}")
         }
-        NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; {rule}"),
+        NameError::Character(c) if is_visible_alone(*c) => {
+            format!("it may not contain {c}; {rule}")
+        }
         NameError::Character(c) => format!("U+{:04X} is not allowed there; {rule}", u32::from(*c)),
         NameError::MixedScripts(c) => format!(
             "it mixes scripts: {c} (U+{:04X}) looks like a letter of the other script; {rule}",
@@ -126,7 +128,7 @@ fn explain_name(error: &NameError, rule: &str) -> String {
     }
 }
 
-/// The last line of a session that the server ends.
+/// The text of the last line to a session that the server ends.
 pub(super) fn farewell(why: Dismissal) -> String {
     match why {
         Dismissal::Silent => format!(
@@ -143,7 +145,7 @@ pub(super) fn farewell(why: Dismissal) -> String {
     }
 }
 
-/// The line, with its LF, that a client is sent whose connection is rejected.
+/// The line, with its LF, to a client whose connection is rejected.
 pub fn rejection(why: Rejection) -> &'static str {
     match why {
         Rejection::Full => "! the server is full; try again later\n",
@@ -156,7 +158,7 @@ pub fn rejection(why: Rejection) -> &'static str {
     }
 }
 
-/// The same where it may be no longer than a greeting over UDP.
+/// A shorter line for UDP, where it must not be longer than the client's greeting.
 pub fn short_rejection(why: Rejection) -> &'static str {
     match why {
         Rejection::Full | Rejection::NoDescriptors | Rejection::NoProcess => "! full; try later\n",

@@ -1,4 +1,4 @@
-//! The text of the line protocol: renders each event as the lines that a client receives.
+//! Renders events as the lines that a client receives.
 //!
 //! | form | means |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `* text` | a notice or an answer from the server |
 //! | `! text` | a refusal: what is wrong and what to do |
 //!
-//! With tags ([`super::tags`]), a line of a list has the tag `names=` with the names that it shows, or
-//! `room=` with the room that it describes.
+//! With tags ([`super::tags`]), a line of a list has the tag `names=` with its names, or `room=`
+//! with its room.
 
 use super::refusals::{explain, farewell};
 use super::tags::{Tags, push_tag, push_time};
@@ -17,20 +17,20 @@ use crate::event::{Event, ListEnd, Stamp};
 use crate::limits::TOPIC_LISTED_CHARS_MAX;
 use std::fmt::{Arguments, Write};
 
-/// Lists of names are wrapped after this many bytes so that a line stays readable at a terminal.
+/// Lists of names are wrapped after this many bytes, so that lines stay readable in a terminal.
 const LIST_LINE_BYTES: usize = 400;
 
-/// Writes lines that have their tags in common.
+/// Writes lines that share their tags.
 #[derive(Debug)]
 pub struct Lines<'a> {
     out: &'a mut String,
     stamp: Stamp,
-    /// `None` for a session that receives none.
+    /// `None` for a session that receives no tags.
     tags: Option<Tags<'a>>,
 }
 
 impl<'a> Lines<'a> {
-    /// Appends to `out`; with `tags` if the session `wants_tags`.
+    /// A writer that appends to `out`; with `tags` if the session `wants_tags`.
     pub fn new(out: &'a mut String, stamp: Stamp, wants_tags: bool, tags: Tags<'a>) -> Lines<'a> {
         Lines { out, stamp, tags: wants_tags.then_some(tags) }
     }
@@ -40,7 +40,7 @@ impl<'a> Lines<'a> {
         self.line_about("", "", text);
     }
 
-    /// A line with a tag of its own after those that all have; without it if the value is empty.
+    /// Writes a line with a tag of its own after the shared ones; without it if the value is empty.
     fn line_about(&mut self, tag: &str, value: &str, text: Arguments<'_>) {
         if let Some(tags) = &self.tags {
             tags.write(self.stamp, self.out);
@@ -54,8 +54,8 @@ impl<'a> Lines<'a> {
         self.out.push('\n');
     }
 
-    /// Writes the names of some members of a room, on as many lines as they need, and how many are
-    /// left out. Each line is tagged with its names.
+    /// Writes the names of members of a room, on as many lines as they need, and the number of
+    /// members that are left out. Each line is tagged with its names.
     pub fn members(&mut self, room: &str, names: &[&str], left_out: usize) {
         let and_more = and_more(left_out);
         let (mut line, mut tag) = (String::new(), Vec::new());
@@ -76,9 +76,9 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Appends `event` as one or more lines, each with its LF.
+/// Appends the lines of `event`, each with its LF.
 pub fn render(event: &Event<'_>, stamp: Stamp, wants_tags: bool, out: &mut String) {
-    // As text, for its tag.
+    // The text for the tag `since`.
     let since = match event {
         Event::HistoryEnd { since, .. } if wants_tags => since.to_string(),
         _ => String::new(),
@@ -92,7 +92,7 @@ pub fn render(event: &Event<'_>, stamp: Stamp, wants_tags: bool, out: &mut Strin
         Event::Past { room, nick, is_action, text } => {
             said(&mut lines, room, nick, *is_action, text);
         }
-        // With tags each line has its time.
+        // With tags each line has its time, so the date is not needed.
         Event::Day if wants_tags => {}
         Event::Day => {
             let mut time = String::new();
@@ -171,7 +171,7 @@ fn list_rooms(lines: &mut Lines<'_>, rooms: &[(&str, usize, &str)], end: ListEnd
     }
 }
 
-/// The tags of an event's lines. `since` is the text of [`Event::HistoryEnd`]'s id.
+/// The tags of an event's lines. `since` is the text of `since` in [`Event::HistoryEnd`].
 fn tags_of<'a>(event: &Event<'a>, since: &'a str) -> Tags<'a> {
     let of_said = |is_action| Tags::event(if is_action { "action" } else { "say" });
     match event {
@@ -209,7 +209,7 @@ fn tags_of<'a>(event: &Event<'a>, since: &'a str) -> Tags<'a> {
     }
 }
 
-/// The text's first characters, and whether more follow.
+/// The first `chars_max` characters of a text, and whether more follow.
 pub(super) fn cut(text: &str, chars_max: usize) -> (&str, bool) {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => (&text[..end], true),
@@ -242,13 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_looks_as_the_protocol_says() {
+    fn lines_have_the_form_of_the_protocol() {
         let said =
             Event::Said { room: "#lobby", source: by("alice"), is_action: false, text: "hi" };
         assert_eq!(rendered(said.clone(), false), "[#lobby] alice: hi\n");
         assert_eq!(
             rendered(said, true),
-            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n"
+            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice \
+             [#lobby] alice: hi\n"
         );
         let action = Event::Said { room: "#a", source: by("bob"), is_action: true, text: "waves" };
         assert_eq!(rendered(action, false), "[#a] * bob waves\n");
@@ -259,11 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_lines_as_they_were_and_an_end() {
+    fn a_history_has_its_lines_and_an_end() {
         let past = Event::Past { room: "#lobby", nick: "alice", text: "hi", is_action: false };
         assert_eq!(
             rendered(past, true),
-            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
+            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice \
+             [#lobby] alice: hi\n"
         );
         let end = |lines, first| Event::HistoryEnd {
             room: "#lobby",
@@ -274,19 +276,22 @@ mod tests {
         assert_eq!(rendered(end(0, None), false), "* no earlier lines of #lobby are stored\n");
         let some = rendered(end(2, Some(Micros(1_795_262_401_123_000))), true);
         assert!(
-            some.contains(";event=reply;to=history;room=#lobby;since=7 * end of the history of #lobby: 2 lines since 2026-11-21 12:00 UTC"),
+            some.contains(
+                ";event=reply;to=history;room=#lobby;since=7 \
+                 * end of the history of #lobby: 2 lines since 2026-11-21 12:00 UTC"
+            ),
             "{some}"
         );
     }
 
     #[test]
-    fn the_day_of_a_history_stands_alone_and_only_without_tags() {
+    fn the_day_of_a_history_is_shown_only_without_tags() {
         assert_eq!(rendered(Event::Day, false), "* 2026-11-21\n");
         assert_eq!(rendered(Event::Day, true), "");
     }
 
     #[test]
-    fn a_command_of_another_program_is_refused_with_its_name_here() {
+    fn a_command_of_another_program_is_refused_with_a_hint() {
         let refused = |name| {
             rendered(Event::Refused { to: None, refusal: Refusal::UnknownCommand(name) }, false)
         };
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_the_rooms_names_its_room_and_untagged_lists_have_only_prose() {
+    fn each_line_of_the_room_list_is_tagged_with_its_room() {
         let rooms =
             Event::Rooms { rooms: vec![("#a", 2, "tea"), ("#b", 1, "")], end: ListEnd::LeftOut(4) };
         let text = rendered(rooms.clone(), true);
@@ -336,7 +341,8 @@ mod tests {
         );
         assert_eq!(
             rendered(rooms, false),
-            "* #a (2): tea\n* #b (1)\n* … and 4 more rooms; /rooms PATTERN lists those whose names match\n"
+            "* #a (2): tea\n* #b (1)\n\
+             * … and 4 more rooms; /rooms PATTERN lists those whose names match\n"
         );
         let members =
             Event::Members { room: "#a", names: vec!["bob", "eve"], end: ListEnd::LeftOut(1) };
@@ -347,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_says_what_to_do_in_one_line() {
+    fn every_refusal_is_one_line_with_advice() {
         for refusal in [
             Refusal::UnknownCommand("dance"),
             Refusal::SlashLookalike('\u{2044}', "msg"),

@@ -11,14 +11,15 @@ pub enum Setting {
     Tags,
 }
 
-/// All settings with their names and what they do.
+/// All settings with their names and descriptions.
 pub const SETTINGS: [(Setting, &str, &str); 3] = [
     (Setting::Echo, "echo", "sends you your own lines too, once accepted, as others see them"),
     (Setting::Joins, "joins", "notifies you when others join, leave, quit or change nickname"),
     (Setting::Tags, "tags", "starts each line with tags for programs"),
 ];
 
-/// Reads the arguments of `/set`: a setting's name, and `on` or `off`. `None` if they are neither.
+/// Parses the arguments of `/set`: a setting's name, and `on` or `off`. `None` if they have another
+/// form.
 pub fn parse_setting(arguments: &str) -> Option<(Setting, bool)> {
     let (name, value) = arguments.split_once(char::is_whitespace)?;
     let (setting, ..) = SETTINGS.iter().find(|(_, known, _)| known.eq_ignore_ascii_case(name))?;

@@ -1,46 +1,42 @@
 //! Parses a line with tags (`/set tags on`), which [`super::render`] renders.
 //!
-//! Unknown input may come from a newer server, so it is no error: unknown tags are skipped, an
-//! unknown event is [`Kind::Other`], and a value that can't be parsed counts as absent. If a tag is
-//! repeated, the last one counts.
-//! Source: <https://ircv3.net/specs/extensions/message-tags.html>.
+//! Unknown input may come from a newer server, so it is not an error: unknown tags are skipped, an
+//! unknown event is [`Kind::Other`], and an invalid value counts as absent. If a tag is repeated,
+//! the last one counts. Source: <https://ircv3.net/specs/extensions/message-tags.html>.
 
 use crate::ids::{Micros, RecordId};
 
-/// One line from a server that sends tags, read. A tag that the line lacks, or has without a value,
-/// is `None`.
+/// A parsed line with tags. A tag that is missing or has no value is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged<'a> {
-    /// The record that caused the line; lines of one record have it in common.
+    /// The record that caused the line. All lines of one record have the same id.
     pub id: Option<RecordId>,
-    /// When it happened, to the millisecond.
+    /// The time of the event, to the millisecond.
     pub time: Option<Micros>,
-    /// What happened.
+    /// The kind of event.
     pub event: Kind,
-    /// The room it is about.
+    /// The room of the event.
     pub room: Option<String>,
-    /// Whose doing it is.
+    /// The nickname of the session that caused it.
     pub nick: Option<String>,
-    /// Whom it is done to, or what comes of it: the receiver, the new nick, the room that is
-    /// current now.
+    /// The receiver, the new nickname, or the new current room.
     pub target: Option<String>,
-    /// The command that is answered or refused.
+    /// The command that this line answers or refuses.
     pub to: Option<String>,
-    /// The names that stand in this line of a list.
+    /// The names in this line of a list.
     pub names: Vec<String>,
-    /// In the answer to `/history`: from which id on the history has everything that was said in
-    /// the room.
+    /// In the answer to `/history`: the id from which on the history is complete.
     pub since: Option<RecordId>,
-    /// Over UDP: the number of the datagram that begins with this line.
+    /// Over UDP: the number of the datagram, in its first line.
     pub datagram: Option<u64>,
-    /// The line after its tags, as people see it.
+    /// The line after its tags, as users see it.
     pub prose: &'a str,
 }
 
-/// What a line tells of: the value of its `event`.
+/// The kind of event in a line: the value of its tag `event`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Something was said in a room.
+    /// A line in a room.
     Say,
     /// An action in a room.
     Action,
@@ -64,12 +60,12 @@ pub enum Kind {
     Pong,
     /// A refusal.
     Error,
-    /// Something that a newer server tells, or nothing at all.
+    /// An unknown event, from a newer server, or none.
     #[default]
     Other,
 }
 
-/// The kinds that are known, by their names.
+/// The known kinds by their names.
 const KINDS: [(&str, Kind); 12] = [
     ("say", Kind::Say),
     ("action", Kind::Action),
@@ -90,15 +86,15 @@ impl Kind {
         KINDS.iter().find(|(known, _)| *known == name).map_or(Kind::Other, |(_, kind)| *kind)
     }
 
-    /// The value of the tag `event`; `other` for what is not known.
+    /// The value of the tag `event`; `other` for an unknown event.
     pub fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("other", |(name, _)| name)
     }
 }
 
 impl<'a> Tagged<'a> {
-    /// Reads a line, given without its line end. `None` for a line without tags: it doesn't start
-    /// with `@` and a tag, or no space ends them.
+    /// Parses a line without its line end. `None` for a line without tags: one that doesn't start
+    /// with `@` and a tag, or has no space after the tags.
     ///
     /// ```
     /// use forkchat_common::protocol::line::tagged::{Kind, Tagged};
@@ -138,30 +134,30 @@ impl<'a> Tagged<'a> {
         }
     }
 
-    /// What was said, without what the printer puts around it; all of the prose if that isn't
-    /// around it.
+    /// The text without the frame that [`super::render`] adds; all of `prose` if it has no such
+    /// frame.
     pub fn text(&self) -> &'a str {
         self.unframed().unwrap_or(self.prose)
     }
 
-    /// The frame is made from the tags: what was said may itself look like a frame.
+    /// Builds the expected frame from the tags, since the text itself may look like a frame.
     fn unframed(&self) -> Option<&'a str> {
-        let behind = |frame: &str| self.prose.strip_prefix(frame);
+        let after = |frame: &str| self.prose.strip_prefix(frame);
         let (room, nick) = (self.room.as_deref(), self.nick.as_deref());
         match self.event {
-            Kind::Say => behind(&format!("[{}] {}: ", room?, nick?)),
-            Kind::Action => behind(&format!("[{}] * {} ", room?, nick?)),
+            Kind::Say => after(&format!("[{}] {}: ", room?, nick?)),
+            Kind::Action => after(&format!("[{}] * {} ", room?, nick?)),
             Kind::Private => {
                 let nick = nick?;
-                // Only one of them fits: no name has a space in it. An echo is framed with whom it
-                // went to.
+                // Only one of them can match, since names contain no space. An echo's frame has the
+                // receiver.
                 let mut with = [Some(nick), self.target.as_deref()].into_iter().flatten();
-                with.find_map(|with| behind(&format!("[@{with}] {nick}: ")))
+                with.find_map(|with| after(&format!("[@{with}] {nick}: ")))
             }
             Kind::Pong if self.prose == "* pong" => Some(""),
-            Kind::Pong => behind("* pong "),
-            Kind::Error => behind("! "),
-            _ => behind("* "),
+            Kind::Pong => after("* pong "),
+            Kind::Error => after("! "),
+            _ => after("* "),
         }
     }
 }
@@ -183,7 +179,7 @@ fn unescape(value: &str) -> String {
             text.push(c);
             continue;
         }
-        // A backslash that nothing follows is dropped.
+        // A backslash at the end is dropped.
         text.extend(chars.next().map(|escaped| match escaped {
             ':' => ';',
             's' => ' ',
@@ -204,7 +200,7 @@ mod tests {
     use crate::protocol::line::tags::Tags;
     use proptest::prelude::*;
 
-    /// An event, and what its lines must read as: kind, room, nick, target, to.
+    /// An event, and the expected tags of its lines: kind, room, nick, target, to.
     type Case<'a> = (Event<'a>, Kind, [Option<&'a str>; 4]);
 
     /// Every kind of event.
@@ -266,7 +262,7 @@ mod tests {
         out.split_terminator('\n').map(str::to_owned).collect()
     }
 
-    /// What must be left when the frame is gone.
+    /// The expected text without the frame.
     fn bare<'a>(event: &Event<'a>, prose: &'a str) -> &'a str {
         match event {
             Event::Said { text, .. } | Event::Past { text, .. } | Event::Private { text, .. } => {
@@ -277,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_answers_is_read_back() {
+    fn an_answer_is_parsed_as_rendered() {
         let mut out = String::new();
         let tags = Tags::reply("dance").with("nick", "bob").with_some("room", None);
         Lines::new(&mut out, Stamp::default(), true, tags).line(format_args!("* one; two"));
@@ -289,29 +285,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(
-            // More than names may have; without the space that ends them in a frame, and the comma
-            // in a list.
+        fn every_event_is_parsed_as_rendered(
+            // More characters than names may have, but no space, which ends them in a frame, and no
+            // comma, which separates them in a list.
             room in "#[^ ,\\p{C}]{1,50}",
             nick in "[^ ,\\p{C}]{1,32}",
             other in "[^ ,\\p{C}]{1,32}",
             text in "\\PC{0,80}",
             names in prop::collection::vec("[^ ,\\p{C}]{1,32}", 0..60),
             id: u64,
-            // To the year 9999, which is as far as the printer's times go.
+            // Up to the year 9999, the last one that can be rendered.
             time in 0..253_000_000_000_000_000u64,
         ) {
             let stamp = Stamp { id: RecordId::first_of(Sequence(id)), time: Micros(time) };
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            for (event, kind, [room, nick, target, to]) in cases(&room, &nick, &other, &text, &names) {
+            let cases = cases(&room, &nick, &other, &text, &names);
+            for (event, kind, [room, nick, target, to]) in cases {
                 let (tagged, plain) = (lines(&event, stamp, true), lines(&event, stamp, false));
                 prop_assert_eq!(tagged.len(), plain.len());
                 let mut listed = Vec::new();
                 for (tagged, plain) in tagged.iter().zip(&plain) {
                     let read = Tagged::parse(tagged).unwrap();
-                    let tags = [&read.room, &read.nick, &read.target, &read.to].map(Option::as_deref);
-                    prop_assert_eq!((read.event, tags), (kind, [room, nick, target, to]), "{}", tagged);
-                    prop_assert_eq!((read.id, read.time), (Some(stamp.id), Some(Micros(time / 1_000 * 1_000))));
+                    let tags = [&read.room, &read.nick, &read.target, &read.to];
+                    prop_assert_eq!(read.event, kind, "{}", tagged);
+                    prop_assert_eq!(tags.map(Option::as_deref), [room, nick, target, to]);
+                    let millis = Micros(time / 1_000 * 1_000);
+                    prop_assert_eq!((read.id, read.time), (Some(stamp.id), Some(millis)));
                     prop_assert_eq!((read.prose, read.datagram), (plain.as_str(), None));
                     prop_assert_eq!(read.text(), bare(&event, plain));
                     listed.extend(read.names);
@@ -322,8 +321,18 @@ mod tests {
         }
 
         #[test]
-        fn anything_is_read_or_not(line: String, tags in "@[a-z=;:\\\\ 0-9]{0,60}", time in "[-+0-9TZ:.\\[\\]]{0,30}") {
-            for line in [&line, &format!("@{line}"), &tags, &format!("@time={time} x"), &format!("@event=private;nick= {line}")] {
+        fn any_input_is_parsed_or_rejected(
+            line: String,
+            tags in "@[a-z=;:\\\\ 0-9]{0,60}",
+            time in "[-+0-9TZ:.\\[\\]]{0,30}",
+        ) {
+            for line in [
+                &line,
+                &format!("@{line}"),
+                &tags,
+                &format!("@time={time} x"),
+                &format!("@event=private;nick= {line}"),
+            ] {
                 if let Some(read) = Tagged::parse(line) {
                     prop_assert!(line.ends_with(read.prose) && read.prose.ends_with(read.text()));
                 }
@@ -332,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_unescaped_as_the_standard_says() {
+    fn values_are_unescaped_as_specified() {
         for (escaped, value) in [
             (r"a\:b\sc\\d\r\n", "a;b c\\d\r\n"),
             (r"\x\y", "xy"),
@@ -345,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_server_adds_is_skipped_and_what_it_leaves_out_is_missed() {
+    fn unknown_tags_are_skipped_and_missing_ones_are_none() {
         let read = Tagged::parse(
             "@id=x;+new/tag=1;flag;time=late;;event=dance;nick;room=;=;to=a;to=b;datagram=7 * hm",
         )
@@ -360,14 +369,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_tags_is_none() {
+    fn a_line_without_tags_is_not_parsed() {
         for line in ["", "@", "@ ", "@ hi", "@id=1", "[#a] @b: c d", " @id=1 x"] {
             assert_eq!(Tagged::parse(line), None, "{line:?}");
         }
     }
 
     #[test]
-    fn without_its_frame_the_prose_is_the_text() {
+    fn text_is_the_prose_without_its_frame() {
         let text = |line| Tagged::parse(line).unwrap().text();
         assert_eq!(text("@event=say;nick=a [#r] a: hi"), "[#r] a: hi");
         assert_eq!(text("@event=say;nick=a;room=#r [#other] a: hi"), "[#other] a: hi");

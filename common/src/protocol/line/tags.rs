@@ -1,15 +1,15 @@
-//! The tags that a line begins with, for programs: `@id=…;time=…;event=…`, escaped as IRCv3 message
-//! tags. [`super::tagged`] reads them.
-//! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
+//! The tags at the beginning of a line, for programs: `@id=…;time=…;event=…`, escaped as IRCv3
+//! message tags. [`super::tagged`] reads them. Source of the escaping:
+//! <https://ircv3.net/specs/extensions/message-tags.html>.
 
 use crate::event::Stamp;
 use crate::ids::Micros;
 use std::fmt::Write;
 
-/// The most tags besides `id` and `time` that all lines of one event have.
+/// The largest number of tags besides `id` and `time` that all lines of an event share.
 const TAGS_MAX: usize = 5;
 
-/// The tags that all lines of one event have in common, in order.
+/// The tags that all lines of an event share, in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Tags<'a> {
     tags: [(&'static str, &'a str); TAGS_MAX],
@@ -17,32 +17,32 @@ pub struct Tags<'a> {
 }
 
 impl<'a> Tags<'a> {
-    /// None.
+    /// No tags.
     pub const NONE: Tags<'static> = Tags { tags: [("", ""); TAGS_MAX], count: 0 };
 
-    /// Those of an event with this name.
+    /// The tags of an event with this name.
     pub fn event(name: &'a str) -> Tags<'a> {
         Tags::NONE.with("event", name)
     }
 
-    /// Those of the answer to a command.
+    /// The tags of the answer to a command.
     pub fn reply(command: &'a str) -> Tags<'a> {
         Tags::event("reply").with("to", command)
     }
 
-    /// With one more.
+    /// Adds a tag.
     pub fn with(mut self, name: &'static str, value: &'a str) -> Tags<'a> {
         self.tags[self.count] = (name, value);
         self.count += 1;
         self
     }
 
-    /// With one more, if there is a value.
+    /// Adds a tag, if there is a value.
     pub fn with_some(self, name: &'static str, value: Option<&'a str>) -> Tags<'a> {
         value.map_or(self, |value| self.with(name, value))
     }
 
-    /// Appends them.
+    /// Appends the text of the tags, with `id` and `time`.
     pub(super) fn write(&self, stamp: Stamp, out: &mut String) {
         // Writing to a String can't fail.
         let _ = write!(out, "@id={};time=", stamp.id);
@@ -56,7 +56,7 @@ pub(super) fn push_tag(name: &str, value: &str, out: &mut String) {
     push_escaped(value, out);
 }
 
-/// RFC 3339 in UTC, to the millisecond.
+/// Appends a time as RFC 3339 in UTC, to the millisecond.
 pub(super) fn push_time(time: Micros, out: &mut String) {
     let millis = i64::try_from(time.0 / 1_000).unwrap_or(i64::MAX);
     let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);

@@ -2,12 +2,12 @@
 //!
 //! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`, `IAC SB x …
 //! IAC SE`, the Synch signal's `IAC DM`. A negotiation may contain the byte LF (a window ten lines
-//! high). The input was already split into lines at such bytes, so the state is kept from line to
-//! line and tells whether an LF was part of the text.
+//! high). The input was already split into lines at such bytes. So the state lasts from line to
+//! line, and decides whether an LF was part of the text.
 //!
 //! In a charset whose byte 0xFF is a character (windows-1251: `я`), 0xFF is Telnet's IAC only for a
-//! client that has negotiated. The first negotiation of such a client is recognised by an option
-//! that is a control byte: text does not contain one after two letters.
+//! client that has negotiated. The first negotiation of such a client is recognised by its option,
+//! a control byte: text does not contain a control byte after these two letters.
 //!
 //! A request for an option is answered if it changes something or is refused. The server requests
 //! no options and does not answer refusals, so two sides with these rules never loop.
@@ -32,75 +32,76 @@ const ERASE_LINE: u8 = 248;
 const ABORT: u8 = 238;
 /// The lowest command.
 const EOF: u8 = 236;
-/// The one option that is supported: all eight bits of a byte are the text's, as they are anyway.
+/// The only supported option: all eight bits of a byte are text. This is always the case.
 const BINARY: u8 = 0;
 
-/// One client's Telnet, as it follows from the bytes so far.
+/// The Telnet state of one client after the input so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telnet {
-    place: Place,
+    state: State,
     has_negotiated: bool,
-    /// The client sends binary; it is sent binary.
+    /// Whether binary was agreed for input, and for output.
     binary: [bool; 2],
 }
 
-/// Where in a negotiation the bytes so far have ended.
+/// The position in a negotiation at the end of the input so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-enum Place {
+enum State {
     /// In the text.
     #[default]
     Text,
-    /// Behind an IAC.
+    /// After an IAC.
     Command,
-    /// Behind WILL, WONT, DO or DONT, which it holds: the option's number comes.
+    /// After this WILL, WONT, DO or DONT: the option's number follows.
     Option(u8),
-    /// Inside a subnegotiation of so many bytes so far.
+    /// In a subnegotiation, after this many bytes.
     Subnegotiation(u16),
-    /// Behind an IAC inside a subnegotiation of so many bytes so far.
+    /// After an IAC in a subnegotiation, after this many bytes.
     SubnegotiationCommand(u16),
-    /// Behind 0xFF, which may be a letter.
+    /// After a 0xFF that may be a letter.
     MaybeCommand,
-    /// Behind 0xFF and this byte, which may be two letters.
+    /// After a 0xFF and this byte, which may be two letters.
     MaybeOption(u8),
 }
 
-/// How a charset's bytes are read.
+/// The properties of a charset that matter for Telnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes {
-    /// 0xFF stands for a character.
+pub struct CharsetTraits {
+    /// The byte 0xFF is a character.
     pub has_ff: bool,
     /// Each byte is a character.
     pub is_single: bool,
-    /// UTF-8.
+    /// The charset is UTF-8.
     pub is_utf8: bool,
 }
 
-/// What a client is to be sent for its negotiations, in order.
+/// The answers to a client's negotiations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Negotiations, to be sent as they are.
+    /// Negotiations, which are sent unchanged.
     pub bytes: Vec<u8>,
-    /// It asked whether the server is there.
+    /// The client asked "are you there".
     pub are_you_there: bool,
 }
 
 impl Telnet {
-    /// Whether the client has negotiated: then 0xFF is sent and received twice where it is a
-    /// character.
+    /// Whether the client has negotiated. If so, a 0xFF that is a character is sent twice in both
+    /// directions.
     pub fn has_negotiated(&self) -> bool {
         self.has_negotiated
     }
 
-    /// Whether the bytes so far end in the text, and not in a negotiation or what may become one.
+    /// Whether the input so far ends in text, not in a possible negotiation.
     pub fn is_in_text(&self) -> bool {
-        self.place == Place::Text
+        self.state == State::Text
     }
 
-    /// Appends the text in `bytes` to the line so far.
+    /// Appends the text in `bytes` to `line`, which is the line so far, and the answers to
+    /// `answers`.
     pub fn filter(
         &mut self,
         bytes: &[u8],
-        charset: Bytes,
+        charset: CharsetTraits,
         line: &mut Vec<u8>,
         answers: &mut Answers,
     ) {
@@ -111,11 +112,17 @@ impl Telnet {
         }
     }
 
-    /// A LF has come. Whether it ends the line, and is not a negotiation's.
-    pub fn end_line(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) -> bool {
+    /// Handles an LF. True if it ends the line; false if it belongs to a negotiation.
+    pub fn end_line(
+        &mut self,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) -> bool {
         let before = line.len();
         self.feed(b'\n', charset, line, answers);
-        // Letters that might have become a negotiation come out with it.
+        // Bytes that could have become a negotiation turn out to be text, and are appended before
+        // the LF.
         let is_text = line.len() > before;
         if is_text {
             line.pop();
@@ -123,20 +130,26 @@ impl Telnet {
         is_text
     }
 
-    /// The input is over: what may have become a negotiation is text, and one that has begun is
-    /// nothing.
+    /// Handles the end of input. Bytes that could have become a negotiation are text; an unfinished
+    /// negotiation is dropped.
     pub fn end_input(&mut self, line: &mut Vec<u8>) {
-        match std::mem::take(&mut self.place) {
-            Place::MaybeCommand => line.push(IAC),
-            Place::MaybeOption(command) => line.extend([IAC, command]),
+        match std::mem::take(&mut self.state) {
+            State::MaybeCommand => line.push(IAC),
+            State::MaybeOption(command) => line.extend([IAC, command]),
             _ => {}
         }
     }
 
-    fn feed(&mut self, byte: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
-        use Place::*;
+    fn feed(
+        &mut self,
+        byte: u8,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
+        use State::*;
         let is_doubtful = charset.has_ff && !self.has_negotiated;
-        self.place = match (self.place, byte) {
+        self.state = match (self.state, byte) {
             (Text, IAC) if is_doubtful => MaybeCommand,
             (Text, IAC) => Command,
             (Text, _) => {
@@ -144,14 +157,14 @@ impl Telnet {
                 Text
             }
             (MaybeCommand, SB..=DONT) => MaybeOption(byte),
-            (MaybeCommand, _) => return self.was_text(&[IAC], byte, charset, line, answers),
+            (MaybeCommand, _) => return self.push_text(&[IAC], byte, charset, line, answers),
             (MaybeOption(command), _) if is_option_and_no_text(byte) => {
-                self.take_back_commands(charset, line, answers);
-                self.place = if command == SB { Subnegotiation(0) } else { Option(command) };
+                self.execute_late_commands(charset, line, answers);
+                self.state = if command == SB { Subnegotiation(0) } else { Option(command) };
                 return self.feed(byte, charset, line, answers);
             }
             (MaybeOption(command), _) => {
-                return self.was_text(&[IAC, command], byte, charset, line, answers);
+                return self.push_text(&[IAC, command], byte, charset, line, answers);
             }
             (Command, IAC) => {
                 line.push(IAC);
@@ -160,10 +173,10 @@ impl Telnet {
             (Command, SB) => Subnegotiation(0),
             (Command, WILL..=DONT) => Option(byte),
             (Command, EOF..=249) => {
-                self.obey(byte, charset, line, answers);
+                self.execute(byte, charset, line, answers);
                 Text
             }
-            // Not a command: a stray 0xFF in front of text.
+            // Not a command: a stray 0xFF before text.
             (Command, _) => {
                 line.push(byte);
                 Text
@@ -184,32 +197,43 @@ impl Telnet {
         };
     }
 
-    /// What might have been a negotiation's beginning was text.
-    fn was_text(
+    /// Appends bytes that could have become a negotiation as text, and continues with `byte`.
+    fn push_text(
         &mut self,
         text: &[u8],
         byte: u8,
-        charset: Bytes,
+        charset: CharsetTraits,
         line: &mut Vec<u8>,
         answers: &mut Answers,
     ) {
         line.extend_from_slice(text);
-        self.place = Place::Text;
+        self.state = State::Text;
         self.feed(byte, charset, line, answers);
     }
 
-    /// Now that it is known to be Telnet: commands right before the first negotiation, which were
-    /// taken for letters (Ctrl-C sends IAC IP, IAC DO TM).
-    fn take_back_commands(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+    /// Executes commands directly before the first negotiation, which were taken for letters.
+    /// Ctrl-C sends IAC IP, IAC DO TM.
+    fn execute_late_commands(
+        &mut self,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
         let mut start = line.len();
         while start >= 2 && line[start - 2] == IAC && (SE..=249).contains(&line[start - 1]) {
             start -= 2;
         }
         let commands = line.split_off(start);
-        commands.chunks(2).for_each(|pair| self.obey(pair[1], charset, line, answers));
+        commands.chunks(2).for_each(|pair| self.execute(pair[1], charset, line, answers));
     }
 
-    fn obey(&mut self, command: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+    fn execute(
+        &mut self,
+        command: u8,
+        charset: CharsetTraits,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
         match command {
             ARE_YOU_THERE => answers.are_you_there = true,
             BREAK | INTERRUPT | ABORT | ERASE_LINE => line.clear(),
@@ -217,7 +241,8 @@ impl Telnet {
                 while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
             }
             ERASE_CHARACTER if charset.is_single => drop(line.pop()),
-            // Where a character's beginning can't be found from its end, nothing is erased.
+            // In other charsets the beginning of a character can't be found from its end, so
+            // nothing is erased.
             _ => {}
         }
     }
@@ -238,15 +263,16 @@ impl Telnet {
     }
 }
 
-/// Whether a byte after two letters is an option's number: a control character that no text has.
+/// Whether a byte after two possible letters is an option: a control character, which text does not
+/// contain.
 fn is_option_and_no_text(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
-/// Whether some bytes, of a line that isn't whole, hold a negotiation or command that is: a client
-/// may wait for its answer before it goes on.
+/// Whether an incomplete line contains a complete negotiation or command. Its client may wait for
+/// the answer before it continues.
 ///
-/// In a charset where 0xFF is a character this may also be so of text.
+/// In a charset where 0xFF is a character, this may be true for text.
 pub fn has_command(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let Some(at) = memchr::memchr(IAC, rest) {
@@ -254,26 +280,27 @@ pub fn has_command(bytes: &[u8]) -> bool {
         match rest {
             [EOF..=249, ..] | [WILL..=DONT, _, ..] => return true,
             [SB, inside @ ..] => return memchr::memmem::find(inside, &[IAC, SE]).is_some(),
-            // Twice: a character.
-            [IAC, behind @ ..] => rest = behind,
+            // A doubled 0xFF is a character.
+            [IAC, after @ ..] => rest = after,
             _ => {}
         }
     }
     false
 }
 
-/// How many bytes of a line are left when negotiations and commands are taken out and obeyed. Where
-/// 0xFF is a character, a few letters may be taken for them.
+/// The length of a line in bytes after negotiations are removed and commands are executed. In a
+/// charset where 0xFF is a character, a few letters may count as such.
 pub fn text_len(line: &[u8]) -> usize {
     if memchr::memchr(IAC, line).is_none() {
         return line.len();
     }
-    let (mut text, utf_8) = (Vec::new(), Bytes { has_ff: false, is_single: false, is_utf8: true });
+    let (mut text, utf_8) =
+        (Vec::new(), CharsetTraits { has_ff: false, is_single: false, is_utf8: true });
     Telnet::default().filter(line, utf_8, &mut text, &mut Answers::default());
     text.len()
 }
 
-/// Doubles each 0xFF, as text is sent to a client that speaks Telnet.
+/// Doubles each 0xFF, for a client that speaks Telnet.
 pub fn double_iac(bytes: &mut Vec<u8>) {
     if bytes.contains(&IAC) {
         *bytes = bytes
@@ -284,171 +311,4 @@ pub fn double_iac(bytes: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::charset::Charset;
-    use proptest::prelude::*;
-
-    const UTF_8: Bytes = Bytes { has_ff: false, is_single: false, is_utf8: true };
-    const WINDOWS_1251: Bytes = Bytes { has_ff: true, is_single: true, is_utf8: false };
-
-    fn filtered(bytes: &[u8], charset: Bytes) -> (Vec<u8>, Telnet, Answers) {
-        let (mut telnet, mut text, mut answers) =
-            (Telnet::default(), Vec::new(), Answers::default());
-        telnet.filter(bytes, charset, &mut text, &mut answers);
-        (text, telnet, answers)
-    }
-
-    fn text(bytes: &[u8]) -> Vec<u8> {
-        filtered(bytes, UTF_8).0
-    }
-
-    fn answers(bytes: &[u8]) -> Vec<u8> {
-        filtered(bytes, UTF_8).2.bytes
-    }
-
-    #[test]
-    fn negotiation_is_taken_out() {
-        assert_eq!(text(b"\xff\xfb\x1fhe\xff\xf1llo\xff\xfd\x01"), b"hello");
-        assert_eq!(text(b"a\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0b"), b"ab");
-        assert_eq!(text(b"a\xff\xffb"), b"a\xffb");
-        assert_eq!(text(b"a\xffb"), b"ab");
-    }
-
-    #[test]
-    fn a_line_end_inside_a_subnegotiation_is_not_the_texts() {
-        let (mut text, mut telnet, mut answers) = filtered(b"ab\xff\xfa\x1f\x00\x50\x00", UTF_8);
-        assert_eq!(text, b"ab");
-        assert!(!telnet.end_line(UTF_8, &mut text, &mut answers));
-        telnet.filter(b"\xff\xf0cd", UTF_8, &mut text, &mut answers);
-        assert_eq!((text.as_slice(), telnet.is_in_text()), (&b"abcd"[..], true));
-        assert!(telnet.end_line(UTF_8, &mut text, &mut answers));
-        assert_eq!(text, b"abcd");
-    }
-
-    #[test]
-    fn a_subnegotiation_without_an_end_does_not_mute_for_ever() {
-        let mut bytes = b"\xff\xfa".to_vec();
-        bytes.resize(SUBNEGOTIATION_BYTES_MAX + 3, b'x');
-        bytes.extend_from_slice(b"heard");
-        assert_eq!(text(&bytes), b"heard");
-    }
-
-    #[test]
-    fn what_is_asked_for_is_refused_and_a_refusal_is_not_answered() {
-        assert_eq!(answers(b"\xff\xfd\x06"), b"\xff\xfc\x06", "DO TIMING-MARK, WONT TIMING-MARK");
-        assert_eq!(
-            answers(b"\xff\xfd\x01\xff\xfb\x1f\xff\xfd\x01"),
-            b"\xff\xfc\x01\xff\xfe\x1f\xff\xfc\x01"
-        );
-        assert_eq!(answers(b"\xff\xfc\x01\xff\xfe\x03"), b"");
-        assert_eq!(answers(b"\xff\xfa\x18\x01\xff\xf0"), b"");
-    }
-
-    #[test]
-    fn binary_is_agreed_to_once_each_way() {
-        assert_eq!(
-            answers(b"\xff\xfd\x00\xff\xfb\x00\xff\xfd\x00\xff\xfb\x00"),
-            b"\xff\xfb\x00\xff\xfd\x00"
-        );
-        assert_eq!(answers(b"\xff\xfd\x00\xff\xfe\x00\xff\xfe\x00"), b"\xff\xfb\x00\xff\xfc\x00");
-        assert_eq!(answers(b"\xff\xfc\x00\xff\xfe\x00"), b"");
-    }
-
-    #[test]
-    fn commands_act_on_the_line_so_far() {
-        assert_eq!(text(b"hell\xc3\xb3\xff\xf7\xff\xf7p"), b"help");
-        assert_eq!(text(b"\xff\xf7a"), b"a");
-        assert_eq!(text(b"wrong\xff\xf8right"), b"right");
-        assert_eq!(text(b"wrong\xff\xf4\xff\xfd\x06right"), b"right");
-        assert_eq!(text(b"a\xff\xf1\xff\xf2\xff\xf5\xff\xf9\xff\xec\xff\xedb"), b"ab");
-        assert!(filtered(b"\xff\xf6\xff\xf6", UTF_8).2.are_you_there);
-    }
-
-    #[test]
-    fn letters_are_no_negotiation_where_0xff_is_one() {
-        let windows_1251 = Charset::by_label("windows-1251").unwrap();
-        for words in
-            ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"]
-        {
-            let mut bytes = Vec::new();
-            windows_1251.encode(words, &mut bytes);
-            let (mut text, mut telnet, mut answers) = filtered(&bytes, WINDOWS_1251);
-            assert!(telnet.end_line(WINDOWS_1251, &mut text, &mut answers), "{words}");
-            assert_eq!(
-                (&text, telnet.has_negotiated(), &answers.bytes),
-                (&bytes, false, &vec![]),
-                "{words}"
-            );
-            let (mut text, mut telnet, _) = filtered(&bytes, WINDOWS_1251);
-            telnet.end_input(&mut text);
-            assert_eq!(text, bytes, "{words}");
-        }
-    }
-
-    #[test]
-    fn who_has_negotiated_sends_0xff_twice() {
-        let negotiated = filtered(b"\xff\xfb\x18\xec\xee\xff\xff \xff\xff\xff\xf1", WINDOWS_1251);
-        assert_eq!(
-            (negotiated.0.as_slice(), negotiated.1.has_negotiated()),
-            (&b"\xec\xee\xff \xff"[..], true)
-        );
-        let interrupted = filtered(b"\xec\xff\xf4\xff\xfd\x06\xff\xff", WINDOWS_1251);
-        assert_eq!(
-            (interrupted.0.as_slice(), interrupted.2.bytes.as_slice()),
-            (&b"\xff"[..], &b"\xff\xfc\x06"[..])
-        );
-        let window = filtered(b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0\xff\xff", WINDOWS_1251);
-        assert_eq!((window.0.as_slice(), window.1.has_negotiated()), (&b"\xff"[..], true));
-        let mut bytes = b"\xff a \xff".to_vec();
-        double_iac(&mut bytes);
-        assert_eq!(bytes, b"\xff\xff a \xff\xff");
-    }
-
-    #[test]
-    fn a_whole_negotiation_is_noticed_before_its_line_ends() {
-        for bytes in [
-            &b"\xff\xf4\xff\xfd\x06"[..],
-            b"text\xff\xf6",
-            b"\xff\xfd\x03",
-            b"\xff\xff\xff\xf1",
-            b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0",
-        ] {
-            assert!(has_command(bytes), "{bytes:?}");
-        }
-        for bytes in [
-            &b"text"[..],
-            b"\xff",
-            b"\xff\xfd",
-            b"a\xff\xff",
-            b"\xff\xff\xf6",
-            b"\xff\xfa\x1f\0\x50",
-            b"",
-        ] {
-            assert!(!has_command(bytes), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn negotiations_do_not_count_as_text() {
-        assert_eq!(text_len(b"text"), 4);
-        assert_eq!(
-            text_len(&[&b"\xff\xfd\x06".repeat(5_000)[..], b"te\xff\xf1xt\xff"].concat()),
-            4
-        );
-        assert_eq!(text_len(b"wrong\xff\xf4\xff\xfd\x06right"), 5);
-    }
-
-    proptest! {
-        #[test]
-        fn how_bytes_arrive_does_not_matter(bytes: Vec<u8>, at in 0usize..100, has_ff: bool) {
-            let charset = if has_ff { WINDOWS_1251 } else { UTF_8 };
-            let whole = filtered(&bytes, charset);
-            let (first, second) = bytes.split_at(at.min(bytes.len()));
-            let (mut text, mut telnet, mut answers) = filtered(first, charset);
-            telnet.filter(second, charset, &mut text, &mut answers);
-            prop_assert!(answers.bytes.len() <= bytes.len());
-            prop_assert_eq!((text, telnet, answers), whole);
-        }
-    }
-}
+mod tests;

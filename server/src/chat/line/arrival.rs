@@ -1,7 +1,8 @@
-//! How a line session begins. A connection gets a name and a room, and is welcomed, only when it is
-//! known to belong to a chat client: its first line shows it, or nothing arrives for a moment, or no
-//! complete line arrives for some seconds. A client of another protocol receives that protocol's
-//! answer instead, as the first bytes of the connection, and other sessions are not notified of it.
+//! The start of a line session. A session gets a name, a room and a welcome only when its client
+//! seems to be a chat client: its first line is not another protocol's, or nothing arrives for a
+//! moment, or no complete line arrives for some seconds. A client of another protocol receives an
+//! answer in that protocol as the first bytes of the connection, and other sessions are not
+//! notified of it.
 
 use crate::chat::Chat;
 use crate::chat::deliver::{Deliveries, Out};
@@ -19,7 +20,7 @@ use forkchat_common::protocol::line::tags::Tags;
 const LOBBY: &str = "#lobby";
 
 impl Chat {
-    /// Gives a session its name and the lobby, and welcomes it, unless that was done.
+    /// Gives a session a guest name, puts it into the lobby and welcomes it, unless that was done.
     pub(in crate::chat) fn register_guest<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -34,7 +35,8 @@ impl Chat {
             (session.nick, session.is_registered) = (nick, true);
         }
         if let Ok(lobby) = RoomName::parse(LOBBY) {
-            // Without space for the lobby the session starts in no room; the welcome says so.
+            // If there is no memory for the lobby, the session starts in no room, and the welcome
+            // says so.
             let _ = self.enter_current(id, lobby, None);
         }
         self.welcome(id, out);
@@ -51,7 +53,8 @@ impl Chat {
         }
     }
 
-    /// Answers a client of another protocol, and ends its session. What else it sent is not read.
+    /// Answers a client of another protocol, and ends its session. The rest of its input is not
+    /// read.
     pub(super) fn dismiss_foreign<O: Deliveries>(
         &mut self,
         id: SessionId,
@@ -59,12 +62,12 @@ impl Chat {
         out: &mut Out<'_, O>,
     ) {
         self.send_message(id, Message::Raw(protocol.answer), out);
-        // Sessions that were notified of it while it was silent are notified of its end.
+        // Other sessions may have been notified of its arrival, if it sent nothing at first.
         self.send_quit(id, "spoke another protocol", out);
         self.remove(id, Ending::Finish, out);
     }
 
-    /// The first lines that a session is sent: its name, where it is, who is there.
+    /// Sends a session its first lines: its name, its room, and the other members.
     pub(super) fn welcome<O: Deliveries>(&self, id: SessionId, out: &mut Out<'_, O>) {
         let Some(session) = self.session(id) else { return };
         if let Some(key) = session.key() {
@@ -104,7 +107,7 @@ impl Chat {
     }
 }
 
-/// How many members a room has, for one of them.
+/// The number of members of a room, as a text for one of them.
 pub(super) fn people(members: usize) -> String {
     match members {
         1 => "nobody else is here".to_owned(),
@@ -112,7 +115,7 @@ pub(super) fn people(members: usize) -> String {
     }
 }
 
-/// A room's topic, if it has one.
+/// Writes a room's topic, if it has one.
 pub(super) fn topic_line(lines: &mut Lines<'_>, room: &str, topic: &str) {
     if !topic.is_empty() {
         lines.line(format_args!("* topic of {room}: {topic}"));

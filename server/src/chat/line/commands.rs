@@ -1,19 +1,17 @@
-//! What each command does. A handler either refuses and changes nothing, or does it and answers. It
-//! is found by the command's row in the common table (`common/src/protocol/line/commands.rs`): a row
-//! without a handler doesn't compile.
+//! The handlers of the commands. A handler either executes the command and answers it, or refuses
+//! it and changes nothing. Each row of the common table (`common/src/protocol/line/commands.rs`)
+//! has its handler: without one the server does not compile.
 
-use super::arrival::{people, topic_line};
+mod rooms;
+
+use crate::chat::Chat;
 use crate::chat::deliver::{Deliveries, Out};
 use crate::chat::effect::Ending;
 use crate::chat::rooms::RoomId;
-use crate::chat::{Chat, Session};
-use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::endpoint::plain;
 use forkchat_common::event::{Event, Refusal};
 use forkchat_common::ids::SessionId;
-use forkchat_common::limits::{HISTORY_LINES, HISTORY_LINES_MAX, ROOM_CHARS_MAX};
-use forkchat_common::names::{RoomName, find_key};
 use forkchat_common::protocol::line::arguments::{
     nothing, optional_word, text, word, word_and_text,
 };
@@ -23,9 +21,6 @@ use forkchat_common::protocol::line::settings::{SETTINGS, parse_setting};
 use forkchat_common::protocol::line::tags::Tags;
 use std::fmt::Arguments;
 use std::marker::PhantomData;
-
-/// Lines of history that cost as much as a line of input.
-const HISTORY_LINES_PER_COST: usize = 20;
 
 /// A command that a session has sent.
 #[derive(Clone, Copy)]
@@ -41,7 +36,7 @@ type Handler<O> = for<'t> fn(&mut Chat, Call<'t>, &mut Out<'_, O>) -> Done<'t>;
 struct Handlers<O>(PhantomData<O>);
 
 impl<O: Deliveries> Handlers<O> {
-    /// Every command's handler, in the order of [`TABLE`].
+    /// The handler of each command, in the order of [`TABLE`].
     const ALL: [(&'static str, Handler<O>); TABLE.len()] = [
         ("help", Chat::help),
         ("nick", Chat::nick),
@@ -61,20 +56,21 @@ impl<O: Deliveries> Handlers<O> {
         ("hello", Chat::hello),
     ];
 
-    /// At compile time: each row has its handler. (A missing one is an array of the wrong length.)
+    /// Checks at compile time that the handlers are in the order of the rows. (If one is missing,
+    /// the array has the wrong length.)
     const CHECKED: () = {
         let mut row = 0;
         while row < TABLE.len() {
-            let is_its = is_same(TABLE[row].name, Self::ALL[row].0);
-            assert!(is_its, "the handlers stand in the order of the commands' table");
+            let is_matching = is_same(TABLE[row].name, Self::ALL[row].0);
+            assert!(is_matching, "the handlers stand in the order of the commands' table");
             row += 1;
         }
     };
 
     fn of(row: &'static Row) -> Handler<O> {
         let () = Self::CHECKED;
-        let place = TABLE.iter().position(|other| other == row);
-        Self::ALL[place.expect("a row is one of the table's")].1
+        let index = TABLE.iter().position(|other| other == row);
+        Self::ALL[index.expect("a row is one of the table's")].1
     }
 }
 
@@ -88,20 +84,25 @@ const fn is_same(one: &str, other: &str) -> bool {
 }
 
 impl<'t> Call<'t> {
-    /// The tags of its answer.
+    /// The tags of the answer.
     fn tags(self) -> Tags<'t> {
         Tags::reply(self.row.name)
     }
 
-    /// Reads its arguments.
+    /// Reads the arguments.
     fn read<T>(self, read: impl FnOnce(&'t str) -> Option<T>) -> Result<T, Refusal<'t>> {
         read(self.arguments).ok_or(Refusal::Usage)
     }
 }
 
 impl Chat {
-    /// Does what a line of text says.
-    pub(super) fn obey<O: Deliveries>(&mut self, id: SessionId, line: &str, out: &mut Out<'_, O>) {
+    /// Executes a line of text: sends it to the current room, or calls the command's handler.
+    pub(super) fn execute<O: Deliveries>(
+        &mut self,
+        id: SessionId,
+        line: &str,
+        out: &mut Out<'_, O>,
+    ) {
         let (to, done) = match parse(line) {
             Ok(None) => return,
             Ok(Some(Input::Command(row, arguments))) => {
@@ -130,14 +131,15 @@ impl Chat {
         let cost = call.row.cost - 1;
         let done = Handlers::of(call.row)(self, call, out);
         if !matches!(done, Err(Refusal::Usage)) {
-            // One line was counted when it was recorded.
+            // One line was already charged when the input was processed.
             self.charge(call.session, cost, out);
         }
         done
     }
 
-    /// Whether a command belongs to a login, before other sessions are notified of this one. However
-    /// many clients log in at once, they get their names and rooms.
+    /// Whether a command belongs to a login: other sessions have not yet been notified of this one.
+    /// Logins are exempt from the address's limit, so that many clients of one address can log in
+    /// at once.
     fn is_login(&self, call: Call<'_>) -> bool {
         matches!(call.row.name, "nick" | "join")
             && self.session(call.session).is_some_and(|session| !session.is_announced)
@@ -191,107 +193,6 @@ impl Chat {
         Ok(())
     }
 
-    fn join<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
-        let name = call.read(word)?;
-        let room = RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
-        let address = self.session(call.session).map(Session::address);
-        let (room, was_in) = self.enter_current(call.session, room, address)?;
-        let room = self.state.rooms.get(room);
-        let (name, members) = (room.name.as_str(), room.members.len());
-        let tags = call.tags().with("room", name);
-        self.send_lines(call.session, tags, out, |lines| match was_in {
-            true => lines.line(format_args!("* you are now talking in {name}")),
-            false => {
-                lines.line(format_args!("* you joined {name}; {}", people(members)));
-                topic_line(lines, name, &room.topic);
-            }
-        });
-        if !was_in {
-            self.send_joined(call.session, room, out);
-        }
-        Ok(())
-    }
-
-    /// Makes a room the one in which a session talks, and the session a member of it if it isn't one.
-    /// Whether it was one. A room that has to be made counts for `made_by`.
-    pub(super) fn enter_current(
-        &mut self,
-        id: SessionId,
-        name: RoomName,
-        made_by: Option<AddressBlock>,
-    ) -> Result<(RoomId, bool), Refusal<'static>> {
-        let (room, was_in) = self.enter(id, name, made_by)?;
-        if let Some(session) = self.session_mut(id) {
-            session.line_mut().current = Some(room);
-        }
-        Ok((room, was_in))
-    }
-
-    fn leave<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
-        let room = match call.read(optional_word)? {
-            None => self.current_room(call.session)?,
-            Some(name) => self.own_room(call.session, name)?,
-        };
-        let Some(session) = self.session_mut(call.session) else { return Ok(()) };
-        session.leave(room);
-        let current = session.line().current;
-        let name_of = |room| self.state.rooms.get(room).name.as_str();
-        let (name, current) = (name_of(room), current.map(name_of));
-        let tags = call.tags().with("room", name).with_some("target", current);
-        match current {
-            Some(current) => {
-                let text = format_args!("* you left {name}; you are now talking in {current}");
-                self.answer(call, tags, text, out);
-            }
-            None => {
-                let text = format_args!(
-                    "* you left {name}; you are in no room now, join one with /join #ROOM"
-                );
-                self.answer(call, tags, text, out);
-            }
-        }
-        self.end_membership(call.session, room, out);
-        Ok(())
-    }
-
-    fn topic<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
-        let room = self.current_room(call.session)?;
-        if let Some(topic) = text(call.arguments) {
-            // `-` removes the topic, and so does `""`: that is what people try.
-            let topic = if matches!(topic, "-" | "\"\"" | "''") { "" } else { topic };
-            self.set_topic(call.session, room, topic, out)?;
-        }
-        let room = self.state.rooms.get(room);
-        let (name, topic) = (room.name.as_str(), &*room.topic);
-        self.send_lines(call.session, call.tags().with("room", name), out, |lines| match topic {
-            "" => lines.line(format_args!("* {name} has no topic; /topic TEXT sets one")),
-            topic => topic_line(lines, name, topic),
-        });
-        Ok(())
-    }
-
-    fn rooms<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
-        let pattern = call.read(optional_word)?;
-        if pattern.is_some_and(|pattern| pattern.chars().count() > ROOM_CHARS_MAX + 1) {
-            return Err(Refusal::Usage);
-        }
-        self.list_rooms(call.session, pattern, out);
-        Ok(())
-    }
-
-    fn who<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
-        let room = match call.read(optional_word)? {
-            None => self.current_room(call.session)?,
-            Some(name) => {
-                RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
-                self.room_named(name).ok_or(Refusal::NoSuchRoom(name))?
-            }
-        };
-        let room = self.state.rooms.get(room).name.clone();
-        self.list_members(call.session, room, out);
-        Ok(())
-    }
-
     fn whoami<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
         call.read(nothing)?;
         let Some(session) = self.session(call.session) else { return Ok(()) };
@@ -300,9 +201,10 @@ impl Chat {
         let rooms: Vec<&str> = session.rooms.iter().map(name).collect();
         let rooms = if rooms.is_empty() { "no room".to_owned() } else { rooms.join(" ") };
         let talks = current.map(|room| format!(", talking in {room}")).unwrap_or_default();
-        // On a socket for both, IPv4 comes mapped into IPv6: replies need that, people don't.
+        // A socket for both IP versions shows IPv4 addresses mapped into IPv6. People expect the
+        // plain form.
         let (peer, worker) = (plain(session.origin.peer), session.slot.worker_number());
-        // From the log, so that each process that renders this record names the same one.
+        // The pid comes from the log, so each process that renders this record shows the same one.
         let pid = self.state.pids.get(&session.slot);
         let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let tags = call.tags().with_some("room", current).with("nick", nick);
@@ -336,20 +238,6 @@ impl Chat {
                 }
             }
         });
-        Ok(())
-    }
-
-    fn history<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
-        let count = match call.arguments {
-            "" => HISTORY_LINES,
-            number => number.parse().map_err(|_| Refusal::Usage)?,
-        };
-        if !(1..=HISTORY_LINES_MAX).contains(&count) {
-            return Err(Refusal::Usage);
-        }
-        self.charge(call.session, (count / HISTORY_LINES_PER_COST) as u64, out);
-        let room = self.current_room(call.session)?;
-        self.ask_history(call.session, room, count, out);
         Ok(())
     }
 
@@ -402,7 +290,7 @@ impl Chat {
         });
     }
 
-    /// Over UDP the welcome may have been lost, so it is sent again.
+    /// Sends the welcome again, which may have been lost over UDP.
     fn hello<'t, O: Deliveries>(&mut self, call: Call<'t>, out: &mut Out<'_, O>) -> Done<'t> {
         if self.session(call.session).is_none_or(|session| !session.is_udp()) {
             return Err(Refusal::HelloIsForUdp);
@@ -416,21 +304,5 @@ impl Chat {
         self.send_quit(call.session, call.arguments, out);
         self.remove(call.session, Ending::Finish, out);
         Ok(())
-    }
-
-    /// The room in which a session talks.
-    fn current_room(&self, id: SessionId) -> Result<RoomId, Refusal<'static>> {
-        self.session(id).and_then(|session| session.line().current).ok_or(Refusal::InNoRoom)
-    }
-
-    /// A room of this name, that the session is in.
-    fn own_room<'t>(&self, id: SessionId, name: &'t str) -> Result<RoomId, Refusal<'t>> {
-        RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
-        let is_in = |room: &RoomId| self.session(id).is_some_and(|it| it.rooms.contains(room));
-        self.room_named(name).filter(is_in).ok_or(Refusal::NotInRoom(name))
-    }
-
-    fn room_named(&self, name: &str) -> Option<RoomId> {
-        self.state.rooms.find(&find_key(name)?)
     }
 }

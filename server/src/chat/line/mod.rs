@@ -1,15 +1,15 @@
-//! Sessions of the line protocol: what their input does.
+//! Sessions of the line protocol: processes their input.
 //!
 //! ```text
-//!  record ─► first line of another protocol? dismiss ─► text (state) ─► say, or the command's handler
+//!  record ─► another protocol's first line? dismiss ─► text (state) ─► say, or command handler
 //! ```
 //!
 //! | file | contents |
 //! |---|---|
-//! | `state` | what is known of such a session; bytes to text |
-//! | `arrival` | its beginning: guest name, lobby, welcome |
+//! | `state` | the session state of this protocol; bytes to text |
+//! | `arrival` | the start of a session: guest name, lobby, welcome |
 //! | `commands` | the handler of each command |
-//! | `form` | in which form it receives messages |
+//! | `form` | the forms of its messages |
 
 mod arrival;
 mod commands;
@@ -45,15 +45,15 @@ impl Session {
 }
 
 impl Chat {
-    /// Registers a session with its first line. False if that shows that its client speaks another
-    /// protocol: then it is dismissed.
+    /// Registers a session with its first line. If the line shows that the client speaks another
+    /// protocol, ends the session instead, and returns false.
     pub(super) fn begin_line_session<O: Deliveries>(
         &mut self,
         id: SessionId,
         fact: Fact<'_>,
         out: &mut Out<'_, O>,
     ) -> bool {
-        // A client over UDP has repeated a cookie, as no other protocol's does.
+        // A UDP client has returned a cookie, so it does not speak another protocol.
         let is_at_beginning =
             |session: &Session| !session.is_udp() && session.line().is_at_beginning();
         let foreign = match fact {
@@ -69,8 +69,8 @@ impl Chat {
         foreign.is_none()
     }
 
-    /// Does what a line of a line session says, or what stands for a line.
-    pub(super) fn take_line<O: Deliveries>(
+    /// Processes a line, or a part of one.
+    pub(super) fn process_line<O: Deliveries>(
         &mut self,
         id: SessionId,
         fact: Fact<'_>,
@@ -84,7 +84,7 @@ impl Chat {
                 self.answer_telnet(id, &answers, out);
             }
             Fact::LongLineBegins => {
-                session.line_mut().forget_begun_line();
+                session.line_mut().discard_partial_line();
                 session.line_mut().has_spoken = true;
                 self.send(id, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, out);
             }
@@ -92,15 +92,19 @@ impl Chat {
         }
     }
 
-    /// At the end of input a line counts without its LF, also one of which the beginning was recorded
-    /// and nothing follows.
-    pub(super) fn end_begun_line<O: Deliveries>(&mut self, id: SessionId, out: &mut Out<'_, O>) {
-        if self.session_mut(id).is_some_and(|session| session.line_mut().end_begun_line()) {
+    /// Processes an unfinished last line at the end of input: it counts without its LF.
+    pub(super) fn finish_partial_line<O: Deliveries>(
+        &mut self,
+        id: SessionId,
+        out: &mut Out<'_, O>,
+    ) {
+        if self.session_mut(id).is_some_and(|session| session.line_mut().finish_partial_line()) {
             self.read_line(id, b"", out);
         }
     }
 
-    /// A line's bytes, or their end if the beginning was recorded before.
+    /// Reads a line's bytes, or its last bytes if its beginning was recorded before, and executes
+    /// it.
     fn read_line<O: Deliveries>(&mut self, id: SessionId, bytes: &[u8], out: &mut Out<'_, O>) {
         let (mut text, mut answers) = (std::mem::take(&mut self.text), Answers::default());
         text.clear();
@@ -112,25 +116,25 @@ impl Chat {
             session.line_mut().has_spoken |= !text.trim().is_empty();
         }
         match read {
-            Ok(true) => self.obey(id, &text, out),
+            Ok(true) => self.execute(id, &text, out),
             Ok(false) => {}
             Err(refusal) => self.send(id, &Event::Refused { to: None, refusal }, out),
         }
         self.text = text;
     }
 
-    /// Sends what a client's Telnet negotiations ask for.
+    /// Sends the answers to a client's Telnet negotiations.
     fn answer_telnet<O: Deliveries>(&self, id: SessionId, answers: &Answers, out: &mut Out<'_, O>) {
         if !answers.bytes.is_empty() {
             self.send_message(id, Message::Raw(&answers.bytes), out);
         }
-        // Once for all that came together: the answer is longer than the question.
+        // One answer for all questions of a record: the answer is longer than a question.
         if answers.are_you_there {
             self.send_pong(id, "", out);
         }
     }
 
-    /// Sends lines that `write` writes, with these tags.
+    /// Sends the lines that `write` writes, with these tags.
     fn send_lines<O: Deliveries>(
         &self,
         id: SessionId,

@@ -1,5 +1,5 @@
-//! What the server knows of a line session that other protocols don't have, and how its bytes become
-//! text.
+//! The state of a session that is particular to the line protocol, and the conversion of its bytes
+//! to text.
 
 use super::form::Form;
 use crate::chat::rooms::RoomId;
@@ -10,22 +10,23 @@ use forkchat_common::protocol::line::settings::Setting;
 use forkchat_common::protocol::line::telnet::{Answers, Telnet};
 use serde::{Deserialize, Serialize};
 
-/// A line session's own state.
+/// The part of a session's state that belongs to the line protocol.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::chat) struct LineState {
-    /// The room in which it talks; one of the session's rooms, if there is any.
+    /// The room to which its lines are sent: one of the session's rooms; `None` if it is in no
+    /// room.
     pub current: Option<RoomId>,
     /// `/set echo|joins|tags`, in the order of [`forkchat_common::protocol::line::settings::SETTINGS`].
     pub settings: [bool; 3],
-    /// How its bytes are read and written.
+    /// The charset of its input and output.
     pub charset: Charset,
-    /// Whether it has sent a line in which something is seen: from then on its bytes are the chat's,
-    /// and not another protocol's.
+    /// Whether it has sent a line with a visible character. From then on its input is not checked
+    /// for other protocols.
     pub has_spoken: bool,
     telnet: Telnet,
-    /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet
-    /// negotiation.
-    begun: Vec<u8>,
+    /// The text of an unfinished line: its beginning was recorded alone, or its LF belonged to a
+    /// Telnet negotiation.
+    partial: Vec<u8>,
 }
 
 impl Default for LineState {
@@ -36,7 +37,7 @@ impl Default for LineState {
             charset: Charset::default(),
             has_spoken: false,
             telnet: Telnet::default(),
-            begun: Vec::new(),
+            partial: Vec::new(),
         }
     }
 }
@@ -62,59 +63,59 @@ impl LineState {
         }
     }
 
-    /// The session has left `room`, which was at `place` among its rooms; `rooms` are the others.
-    pub fn left(&mut self, room: RoomId, place: usize, rooms: &[RoomId]) {
+    /// Chooses another current room after the session has left `room`, which was at index `index`
+    /// of its rooms. `rooms` are the remaining rooms.
+    pub fn left(&mut self, room: RoomId, index: usize, rooms: &[RoomId]) {
         if self.current == Some(room) {
-            // The one joined before it, or the first that is left.
-            self.current = rooms.get(place.saturating_sub(1)).copied();
+            // The room that was joined before it, or else the first remaining one.
+            self.current = rooms.get(index.saturating_sub(1)).copied();
         }
     }
 
-    /// Whether the session has sent nothing so far but empty lines.
+    /// Whether the session has sent nothing but empty lines.
     pub fn is_at_beginning(&self) -> bool {
-        !self.has_spoken && self.begun.is_empty()
+        !self.has_spoken && self.partial.is_empty()
     }
 
-    /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
-    pub fn end_begun_line(&mut self) -> bool {
-        self.telnet.end_input(&mut self.begun);
-        !self.begun.is_empty()
+    /// Handles the end of input. True if it ends an unfinished line.
+    pub fn finish_partial_line(&mut self) -> bool {
+        self.telnet.end_input(&mut self.partial);
+        !self.partial.is_empty()
     }
 
-    /// The line that was begun turned out to be too long: nothing of it is kept.
-    pub fn forget_begun_line(&mut self) {
-        self.telnet.end_input(&mut self.begun);
-        self.begun.clear();
+    /// Discards an unfinished line that turned out to be too long.
+    pub fn discard_partial_line(&mut self) {
+        self.telnet.end_input(&mut self.partial);
+        self.partial.clear();
     }
 
-    /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the
-    /// line ends.
+    /// Stores the beginning of a line. A line that is too long is cut here, and refused at its end.
     pub fn begin_line(&mut self, bytes: &[u8]) -> Answers {
         let mut answers = Answers::default();
-        self.telnet.filter(bytes, self.charset.bytes(), &mut self.begun, &mut answers);
-        self.begun.truncate(LINE_BYTES_MAX);
+        self.telnet.filter(bytes, self.charset.traits(), &mut self.partial, &mut answers);
+        self.partial.truncate(LINE_BYTES_MAX);
         answers
     }
 
-    /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its
-    /// end belonged to a Telnet negotiation.
+    /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete,
+    /// because its LF belonged to a Telnet negotiation.
     pub fn read_line(
         &mut self,
         line: &[u8],
         text: &mut String,
         answers: &mut Answers,
     ) -> Result<bool, Refusal<'static>> {
-        if self.begun.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
+        if self.partial.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
             self.charset.decode(line, text);
             return Ok(true);
         }
         *answers = self.begin_line(line);
         if !self.telnet.is_in_text()
-            && !self.telnet.end_line(self.charset.bytes(), &mut self.begun, answers)
+            && !self.telnet.end_line(self.charset.traits(), &mut self.partial, answers)
         {
             return Ok(false);
         }
-        let bytes = std::mem::take(&mut self.begun);
+        let bytes = std::mem::take(&mut self.partial);
         if bytes.len() >= LINE_BYTES_MAX {
             return Err(Refusal::LineTooLong);
         }

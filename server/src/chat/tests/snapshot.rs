@@ -1,18 +1,19 @@
-//! The snapshot's format: what an earlier server wrote is read.
+//! The snapshot's format: a server reads the snapshots of earlier versions.
 
 use super::*;
 use forkchat_common::endpoint::{LocalAddress, Token};
 
-/// The state below, as version 1 wrote it. It is never written again: if the state changes, its
-/// type becomes the next version's, and this file is what says that version 1 is still read.
+/// The snapshot of `state` below, as version 1 wrote it. This file is never written again. When the
+/// state's type changes, the type becomes a new version, and this file shows that version 1 can
+/// still be read.
 const VERSION_1: &[u8] = include_bytes!("snapshot-v1.bin");
 
 /// A state with something in each of its fields.
-fn state() -> Copy {
-    let mut room = Room::new(4);
-    // Rooms enough for a list of several parts.
+fn state() -> Replica {
+    let mut users = Users::new(4);
+    // Enough rooms for a list of several parts.
     for number in 0..30 {
-        room.types(3, &format!("/join #r{number}-{}", "長".repeat(20)));
+        users.types(3, &format!("/join #r{number}-{}", "長".repeat(20)));
     }
     let facts: [(usize, Fact<'_>); 16] = [
         (0, Fact::Started { slot: Slot::at(0), pid: 4_711 }),
@@ -33,22 +34,22 @@ fn state() -> Copy {
         (2, Fact::LineBegins(b"and half of what waits")),
     ];
     for (person, fact) in facts {
-        room.fact(person, fact);
+        users.fact(person, fact);
     }
-    // Two over UDP: one that has gone, and one without a key.
+    // Two UDP sessions: one that is closed, and one without a key.
     for (person, key) in [(4, Some(Token(7))), (5, None)] {
-        room.sent.push(0);
+        users.sent.push(0);
         let udp = Transport::Udp { local: LocalAddress::default(), key };
         let peer = "[2001:db8::1]:5000".parse().unwrap();
-        room.fact(person, Fact::opened(Slot::at(1), udp, peer));
+        users.fact(person, Fact::opened(Slot::at(1), udp, peer));
     }
-    room.fact(4, Fact::Closed(CloseReason::Reset));
-    room.types(5, "hello");
-    room.copy
+    users.fact(4, Fact::Closed(CloseReason::Reset));
+    users.types(5, "hello");
+    users.replica
 }
 
 #[test]
-fn a_snapshot_of_version_1_is_read_and_is_the_state_that_was_written() {
+fn a_snapshot_of_version_1_restores_the_state_that_was_written() {
     let (read, state) = (Chat::restore(VERSION_1).unwrap(), state().chat);
     assert!(
         read.snapshot() == state.snapshot(),
@@ -57,19 +58,19 @@ fn a_snapshot_of_version_1_is_read_and_is_the_state_that_was_written() {
 }
 
 #[test]
-fn the_state_that_is_kept_as_version_1_has_something_of_everything() {
+fn the_state_of_the_version_1_snapshot_uses_every_field() {
     let chat = state().chat;
     let State { cells, rooms, rate_limit, guests, udp_serial, stopping, is_restored, .. } =
         &chat.state;
     assert!(*is_restored && !*stopping && *rate_limit != RateLimit::OFF && *udp_serial > 0);
     assert_eq!((cells.sessions().count(), rooms.len(), *guests), (5, 33, 6));
     assert_eq!(chat.requests().count(), 1);
-    assert!(chat.is_waiting(Room::id(2)) && chat.is_waiting(Room::id(3)));
+    assert!(chat.is_waiting(Users::id(2)) && chat.is_waiting(Users::id(3)));
     assert_eq!((chat.clock_ahead(), chat.state.pids.len()), (5_000_000, 1));
 }
 
 #[test]
-fn a_snapshot_of_a_later_version_or_a_damaged_one_is_refused() {
+fn a_snapshot_that_is_damaged_or_of_a_later_version_is_refused() {
     let later = [&[99], &VERSION_1[1..]].concat();
     let cut = &VERSION_1[..VERSION_1.len() / 2];
     for bad in [&later[..], cut, &[]] {

@@ -342,7 +342,7 @@ fn without_a_data_directory_a_gap_does_not_delay_the_journals_end() {
 #[test]
 fn without_a_data_directory_nothing_waits_to_be_stored() {
     let (_, mut storing) = new_storing(None);
-    storing.backlog.want_topics();
+    storing.backlog.request_topics();
     storing.backlog.add(&mut vec![line(1), line(2)]);
     storing.turn();
     assert!(storing.backlog.is_empty() && storing.backlog.oldest().is_none());

@@ -105,7 +105,7 @@ fn a_process_that_spins_in_one_turn_is_killed() {
 fn a_predecessors_turn_does_not_count_against_its_successor() {
     let segment = segment();
     segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive);
-    segment.rest_threads(Slot::at(0));
+    segment.reset_threads(Slot::at(0));
     assert_eq!(watch(segment, 10_000, || ()), None);
 }
 

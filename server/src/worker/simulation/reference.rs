@@ -37,7 +37,7 @@ impl Deliveries for Expected {
         expected.extend_from_slice(bytes);
         self.marks.entry(session).or_default().push((self.now, expected.len()));
     }
-    fn keeps_history(&self) -> bool {
+    fn stores_history(&self) -> bool {
         true
     }
 }
@@ -79,7 +79,7 @@ impl Reference {
             }
             let stamp = Stamp { id, time };
             for effect in self.chat.effects_of(stamp, &record, &mut self.expected) {
-                if let Effect::Keep(
+                if let Effect::Store(
                     HistoryEntry::Line { text, .. } | HistoryEntry::Topic { text, .. },
                 ) = effect
                 {

@@ -1,10 +1,10 @@
-//! The chat as people see it: what they type, and what each is sent.
+//! Tests of the chat as users see it: the lines that they type, and the lines that they receive.
 
 mod budgets;
 mod bytes;
-mod copies;
 mod lists;
 mod moves;
+mod replicas;
 mod rooms;
 mod snapshot;
 mod talk;
@@ -13,29 +13,29 @@ use super::*;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{RecordId, Sequence};
 
-/// A copy of the state that serves the sessions of some slots, and keeps what each was told.
-struct Copy {
+/// A replica of the state that serves the sessions of some slots, with its outputs.
+struct Replica {
     chat: Chat,
-    told: Told,
+    outputs: Outputs,
     cache: RenderCache,
 }
 
 #[derive(Default)]
-struct Told {
+struct Outputs {
     slots: Vec<Slot>,
     bytes: BTreeMap<SessionId, Vec<u8>>,
-    /// Each delivery: the record's place, to whom, what.
+    /// Each delivery: the record's sequence, the session, the bytes.
     deliveries: Vec<(u64, SessionId, Vec<u8>)>,
     at: u64,
     closed: Vec<(SessionId, Ending)>,
     /// Lists that have another part, the latest last.
     continues: Vec<(SessionId, RecordId, u32)>,
     exceeded: Vec<AddressBlock>,
-    /// Topics that the journal was to store.
-    topics_kept: usize,
+    /// The number of topics that the journal was asked to store.
+    topics_stored: usize,
 }
 
-impl Deliveries for Told {
+impl Deliveries for Outputs {
     fn wants(&mut self, _: SessionId, slot: Slot) -> bool {
         self.slots.contains(&slot)
     }
@@ -43,34 +43,36 @@ impl Deliveries for Told {
         self.bytes.entry(session).or_default().extend_from_slice(bytes);
         self.deliveries.push((self.at, session, bytes.to_vec()));
     }
-    fn keeps_history(&self) -> bool {
+    fn stores_history(&self) -> bool {
         true
     }
 }
 
-impl Told {
+impl Outputs {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Closed { session, ending, .. } => self.closed.push((session, ending)),
-            Effect::ListGoesOn { session, list, parts, .. } => {
+            Effect::ListContinues { session, list, parts, .. } => {
                 self.continues.push((session, list, parts));
             }
             Effect::AddressExceeded(address) => self.exceeded.push(address),
-            Effect::Keep(HistoryEntry::Topic { .. }) => self.topics_kept += 1,
+            Effect::Store(HistoryEntry::Topic { .. }) => self.topics_stored += 1,
             _ => {}
         }
     }
 }
 
-impl Copy {
-    fn new(slots: &[u16]) -> Copy {
-        let told =
-            Told { slots: slots.iter().map(|&slot| Slot::at(slot)).collect(), ..Told::default() };
-        let mut copy = Copy { chat: Chat::default(), told, cache: RenderCache::default() };
+impl Replica {
+    fn new(slots: &[u16]) -> Replica {
+        let outputs = Outputs {
+            slots: slots.iter().map(|&slot| Slot::at(slot)).collect(),
+            ..Outputs::default()
+        };
+        let mut replica = Replica { chat: Chat::default(), outputs, cache: RenderCache::default() };
         let rate_limit = RateLimit::lines_per_second(20);
         let fact = Fact::Configured { rooms_bytes_max: 0, rate_limit };
-        copy.apply(0, &Record { session: SessionId::NONE, input_end: 0, fact });
-        copy
+        replica.apply(0, &Record { session: SessionId::NONE, input_end: 0, fact });
+        replica
     }
 
     fn apply(&mut self, at: u64, record: &Record<'_>) {
@@ -82,28 +84,28 @@ impl Copy {
 
     fn apply_at(&mut self, stamp: Stamp, record: &Record<'_>) {
         let mut effects = Vec::new();
-        self.told.at = stamp.id.sequence.0;
-        self.chat.apply(stamp, record, &mut self.cache, &mut self.told, &mut effects);
-        effects.into_iter().for_each(|effect| self.told.carry_out(effect));
+        self.outputs.at = stamp.id.sequence.0;
+        self.chat.apply(stamp, record, &mut self.cache, &mut self.outputs, &mut effects);
+        effects.into_iter().for_each(|effect| self.outputs.carry_out(effect));
     }
 }
 
-/// A room full of people, driven by what they type.
-struct Room {
-    copy: Copy,
+/// Users, numbered from 0, and the replica that serves them.
+struct Users {
+    replica: Replica,
     at: u64,
     sent: Vec<u64>,
 }
 
-impl Room {
-    fn new(people: usize) -> Room {
-        let mut room = Room { copy: Copy::new(&[0, 1]), at: 0, sent: Vec::new() };
+impl Users {
+    fn new(people: usize) -> Users {
+        let mut users = Users { replica: Replica::new(&[0, 1]), at: 0, sent: Vec::new() };
         for _ in 0..people {
-            room.arrive();
-            room.fact(room.sent.len() - 1, Fact::Arrived);
+            users.arrive();
+            users.fact(users.sent.len() - 1, Fact::Arrived);
         }
-        room.told_all();
-        room
+        users.received_all();
+        users
     }
 
     fn id(person: usize) -> SessionId {
@@ -128,20 +130,20 @@ impl Room {
         } else {
             0
         };
-        self.copy.apply(self.at, &Record { session: Self::id(person), input_end, fact });
+        self.replica.apply(self.at, &Record { session: Self::id(person), input_end, fact });
     }
 
     fn types(&mut self, person: usize, line: &str) {
         self.fact(person, Fact::Line(line.as_bytes()));
     }
 
-    /// What a person was told since the last time.
-    fn told(&mut self, person: usize) -> String {
-        String::from_utf8(self.copy.told.bytes.remove(&Self::id(person)).unwrap_or_default())
+    /// The text that a user received since the last call.
+    fn received(&mut self, person: usize) -> String {
+        String::from_utf8(self.replica.outputs.bytes.remove(&Self::id(person)).unwrap_or_default())
             .unwrap()
     }
 
-    fn told_all(&mut self) -> Vec<String> {
-        (0..self.sent.len()).map(|person| self.told(person)).collect()
+    fn received_all(&mut self) -> Vec<String> {
+        (0..self.sent.len()).map(|person| self.received(person)).collect()
     }
 }

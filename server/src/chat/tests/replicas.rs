@@ -1,9 +1,9 @@
-//! Copies of the state stay equal, whatever is applied.
+//! Replicas stay equal for any sequence of records.
 
 use super::*;
 use proptest::prelude::*;
 
-/// What a person may do, for the property tests.
+/// An action of a user, or a record about one.
 #[derive(Clone, Debug)]
 enum Act {
     Arrive,
@@ -57,30 +57,48 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
         "CAP LS 302",
         "／who",
     ]);
-    let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
+    let byte = any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n');
+    let line = prop_oneof![
+        8 => words.prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(byte, 0..40),
+    ];
     let reason = prop::sample::select(vec![
         CloseReason::EndOfInput,
         CloseReason::Reset,
         CloseReason::TooSlow,
         CloseReason::WorkerDied,
     ]);
-    let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine), 2 => Just(Act::Continue), 1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Act::Begin), 2 => (0..2_u16).prop_map(|slot| Act::Move(Slot::at(slot)))];
+    let act = prop_oneof![
+        2 => Just(Act::Arrive),
+        2 => Just(Act::Announce),
+        12 => line.prop_map(Act::Type),
+        1 => reason.prop_map(Act::Close),
+        1 => Just(Act::LongLine),
+        2 => Just(Act::Continue),
+        1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Act::Begin),
+        2 => (0..2_u16).prop_map(|slot| Act::Move(Slot::at(slot))),
+    ];
     prop::collection::vec((0usize..6, act), 1..120)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn any_commands_on_two_copies_end_in_equal_states_and_equal_bytes(acts in acts(), restored_at in 0usize..100) {
-        // Two workers that serve one half each, one copy that serves all, and one that starts late
+    fn replicas_that_apply_the_same_records_have_equal_states_and_outputs(
+        acts in acts(),
+        restored_at in 0usize..100,
+    ) {
+        // Two workers that serve one half each, a replica that serves all, and one that starts late
         // from a snapshot.
-        let mut copies = [Copy::new(&[0]), Copy::new(&[1]), Copy::new(&[0, 1]), Copy::new(&[0, 1])];
+        let slots: [&[u16]; 4] = [&[0], &[1], &[0, 1], &[0, 1]];
+        let mut replicas = slots.map(Replica::new);
         let (mut serials, mut input) = ([0u64; 6], [0u64; 6]);
         for (at, (person, act)) in (1..).zip(&acts) {
             if restored_at == at as usize {
-                copies[3].chat = Chat::restore(&copies[0].chat.snapshot()).unwrap();
+                replicas[3].chat = Chat::restore(&replicas[0].chat.snapshot()).unwrap();
             }
-            if matches!(act, Act::Arrive) && copies[0].chat.session(SessionId::new(serials[*person].max(1), *person)).is_none() {
+            let session = SessionId::new(serials[*person].max(1), *person);
+            if matches!(act, Act::Arrive) && replicas[0].chat.session(session).is_none() {
                 (serials[*person], input[*person]) = (serials[*person] + 1, 0);
             }
             input[*person] += 7;
@@ -94,21 +112,23 @@ proptest! {
                 Act::Move(to) => Fact::Moved { to: *to },
                 Act::Begin(bytes) => Fact::LineBegins(bytes),
                 Act::Continue => {
-                    let lists = (0..2).flat_map(|slot| copies[2].chat.lists_of(Slot::at(slot)));
+                    let lists = (0..2).flat_map(|slot| replicas[2].chat.lists_of(Slot::at(slot)));
                     let list = lists.into_iter().find(|(session, ..)| session.cell() == *person);
                     let (_, of, parts) = list.unwrap_or((SessionId::NONE, RecordId::ZERO, 0));
                     Fact::NextPart { of, parts }
                 }
             };
-            let record = Record { session: SessionId::new(serials[*person].max(1), *person), input_end: input[*person], fact };
-            copies.iter_mut().for_each(|copy| copy.apply(at, &record));
+            let session = SessionId::new(serials[*person].max(1), *person);
+            let record = Record { session, input_end: input[*person], fact };
+            replicas.iter_mut().for_each(|replica| replica.apply(at, &record));
         }
-        let states: Vec<Vec<u8>> = copies.iter().map(|copy| copy.chat.snapshot()).collect();
+        let states: Vec<Vec<u8>> = replicas.iter().map(|replica| replica.chat.snapshot()).collect();
         prop_assert!(states.iter().all(|state| *state == states[0]));
         prop_assert_eq!(&Chat::restore(&states[0]).unwrap().snapshot(), &states[0]);
-        let [half, other_half, whole, late] = copies;
-        // Each of a session's deliveries is one half's: whose slot the session is in at that record.
-        let mut halves = [half.told.deliveries, other_half.told.deliveries].concat();
+        let [half, other_half, whole, late] = replicas;
+        // Each delivery comes from one of the two halves: from the one that serves the session's
+        // slot at that record.
+        let mut halves = [half.outputs.deliveries, other_half.outputs.deliveries].concat();
         halves.sort_by_key(|&(at, ..)| at);
         let by_session = |deliveries: &[(u64, SessionId, Vec<u8>)]| {
             let mut bytes: BTreeMap<SessionId, Vec<u8>> = BTreeMap::new();
@@ -117,9 +137,14 @@ proptest! {
             }
             bytes
         };
-        prop_assert_eq!(&by_session(&halves), &whole.told.bytes);
-        prop_assert_eq!(&late.told.bytes, &whole.told.bytes);
-        let is_whole = |bytes: &Vec<u8>| bytes.is_empty() || bytes.ends_with(b"\n") || bytes.contains(&0xff) || bytes.contains(&0);
-        prop_assert!(whole.told.bytes.values().all(is_whole), "whole lines out");
+        prop_assert_eq!(&by_session(&halves), &whole.outputs.bytes);
+        prop_assert_eq!(&late.outputs.bytes, &whole.outputs.bytes);
+        let is_whole = |bytes: &Vec<u8>| {
+            bytes.is_empty()
+                || bytes.ends_with(b"\n")
+                || bytes.contains(&0xff)
+                || bytes.contains(&0)
+        };
+        prop_assert!(whole.outputs.bytes.values().all(is_whole), "whole lines out");
     }
 }
