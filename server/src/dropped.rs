@@ -49,8 +49,8 @@ impl Report {
         if datagrams > 0 {
             self.reported[0] = counts[0];
             lines.push(format!(
-                "dropped {datagrams} datagrams, or their last lines: beyond their session's budget, \
-                 or without its key"
+                "dropped {datagrams} datagrams, or their last lines: \
+                 beyond their session's budget, or without its key"
             ));
         }
         lines

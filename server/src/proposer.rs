@@ -5,8 +5,8 @@
 //! propose ─► pending ─► commit: append ─► consume the input ─► wait until it is applied ─► then …
 //! ```
 //!
-//! An append alone has no consequences, since the meaning of a record also depends on the records
-//! before it. The consequences of a record are returned when it is *applied*
+//! After an append only the input is consumed, since what a record means also depends on the
+//! records before it. Its consequences are returned when it is *applied*
 //! ([`Proposer::take_applied`]). So it does not matter how a proposal gets into the log, nor how
 //! long that takes.
 
@@ -15,7 +15,7 @@ use crate::segment::{AppendError, Batch, Segment};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::VecDeque;
 
-/// The proposals of one process. `T` says what to do when a proposal's records are applied.
+/// The proposals of one thread. `T` says what to do when a proposal's records are applied.
 #[derive(Debug)]
 pub struct Proposer<T> {
     segment: &'static Segment,
@@ -121,13 +121,13 @@ impl<T> Proposer<T> {
             // Tries once more: a process that made room before this request did not know whom to
             // wake. The process that holds the space may be asleep, so it is woken.
             appended = log.append(self.me, &self.batch, clock.now());
-            log.ring_behind();
+            log.wake_behind();
             // If only the lock was held this time, there may be room by now, and nobody rings.
             self.waits_for_room = appended == Err(AppendError::Full);
         }
         match appended {
             Ok(range) => {
-                log.ring_far_behind();
+                log.wake_far_behind();
                 Some(range.end)
             }
             Err(AppendError::TooLarge) => panic!("a proposal has {} blocks", self.batch.blocks()),

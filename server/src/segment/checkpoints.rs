@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_session_delays_snapshots_until_it_is_a_quarter_of_the_ring_behind() {
+    fn a_lagging_session_delays_snapshots_until_it_is_a_quarter_of_the_wake_behind() {
         let segment = small_segment(64 * 64, 1);
         let (start, _) = segment.join(ME).unwrap();
         let session = SessionId::new(1, 3);

@@ -64,7 +64,7 @@ pub(super) struct Child {
     pub respawn_at: Option<Instant>,
     /// When the process, or the last one, was started.
     pub started_at: Instant,
-    /// Crashes in a row.
+    /// Crashes in a row; with them, deaths that a memory limit may have caused.
     pub crashes: u32,
     /// When the process was reported stopped, until that is checked.
     pub stopped_at: Option<Instant>,

@@ -241,7 +241,7 @@ impl Supervisor {
             // Wakes processes that are far behind. A process that has no client to notify may stay
             // asleep while records are appended. But not for long: it would have many records to
             // apply at once, and its cursor keeps the ring from advancing.
-            self.segment.log.ring_behind();
+            self.segment.log.wake_behind();
         }
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);

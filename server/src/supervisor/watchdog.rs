@@ -3,23 +3,24 @@
 //!
 //! The watchdog reads numbers in shared memory, and needs no clock of the processes that it
 //! watches. A process is stalled if a number that should have changed has stayed the same for two
-//! seconds: the lock is still in the same hold, a cursor before the tail has not moved, or a thread
-//! is still in the same turn. Waiting for room, for the lock or for a peer happens between turns
-//! and does not count.
+//! seconds: the lock is still in the same hold; a cursor before the tail has not moved, nor has the
+//! beat of the thread that reads the log; or a thread is still in the same turn. Long waits, for
+//! room, for the lock or for a peer, happen between turns and do not count.
 //!
 //! A thread may also hang between two turns, where it should wake up when there is work. That is
 //! not visible in these numbers. So the supervisor challenges each process now and then, and both
-//! threads of the process have to answer. An idle process has to be woken three times for that,
-//! which takes some 100 µs of CPU. So only a few processes are challenged at a time. That is 0.005
-//! % of a CPU for each process, and at most 0.4 % together; with a thousand processes a round takes
-//! half a minute.
+//! threads of the process have to answer. Where a thread may wait for a disk or a client without
+//! limit, the process's main loop answers for it. An idle process has to be woken three times for
+//! that, which takes some 100 µs of CPU. So only a few processes are challenged at a time. That is
+//! 0.005 % of a CPU for each process, and at most 0.4 % together; with a thousand processes a round
+//! takes half a minute.
 //!
 //! Only one process at a time is killed, the lock's owner first. Then all others get two seconds
 //! again.
 //!
 //! A process that waits for the CPU is not stuck, and its successor would not get the CPU any
 //! sooner. On a machine that is busy with other programs, and above all with `--nice` or `--sched
-//! idle`, it may wait for seconds. The kernel reports how long each thread ran, and how long it
+//! idle`, it may wait for seconds. The kernel reports how long its threads ran, and how long they
 //! waited to run: see `cpu_use`.
 
 use super::child::Fault;

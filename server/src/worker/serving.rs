@@ -9,9 +9,9 @@
 //!        → wake workers that have to deliver → read on where lines are applied
 //! ```
 //!
-//! A line is accepted when its record is published. Before that, the whole line is still in the
-//! kernel; after that, only the record counts. So a worker can be killed anywhere in a turn: a
-//! successor finds everything in the log, the kernel or a snapshot.
+//! A line is accepted when its record is published. Before that, a line from TCP is still in the
+//! kernel, and a datagram may be lost; after that, only the record counts. So a worker can be
+//! killed anywhere in a turn: a successor finds what it needs in the log, the kernel or a snapshot.
 
 mod deadlines;
 mod drain;

@@ -11,11 +11,12 @@
 //!        ────► bytes consumed ────────► input: read from after the lines that are in the log
 //! ```
 //!
-//! Until it has applied everything up to the tail, the successor publishes no checkpoint and reads
-//! no input. If it dies too, its own successor finds the same situation. The supervisor has reaped
+//! Until it has applied everything up to the tail, the successor stores no checkpoint and reads no
+//! input. It may already write to a socket, and the kernel counts those bytes. So if it dies too,
+//! its own successor can start in the same way. The supervisor has reaped
 //! the predecessor by then, so no other process uses these sockets.
 //!
-//! Each session of the predecessor is in one of four states:
+//! Each session of the predecessor over TCP is in one of these states:
 //!
 //! | the log says | then |
 //! |---|---|
@@ -23,8 +24,11 @@
 //! | never opened | it is opened: the predecessor had the socket and had appended nothing yet |
 //! | ended | its connection is closed, and the supervisor is notified, perhaps a second time |
 //! | open, but its unwritten output begins before the snapshot | it is closed |
+//! | open, but the kernel's counters can't be read or contradict the log | it is closed |
+//! | quarantined, with its input or a record | it is closed, in the first turn at the latest |
 //!
-//! The last state arises if the client reads too slowly, or if this slot had no worker for too long.
+//! Unwritten output begins before the snapshot if the client reads too slowly, or if this slot had
+//! no worker for too long.
 
 use super::connection::Connection;
 use super::input::Lines;

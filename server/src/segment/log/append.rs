@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long `append` waits for the log's lock before it returns [`AppendError::Busy`], so that its
-/// caller can do other work. A batch takes microseconds to write; only a stopped process holds the
-/// lock longer, and the watchdog kills it.
+/// caller can do other work. A batch takes microseconds to write; only a stopped process or one
+/// that gets no CPU holds the lock longer, and the watchdog kills it.
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// Why nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// The ring is full: some process hasn't read enough yet. The caller applies what it hasn't
-    /// read, publishes its cursor, and tries again when its doorbell rings.
+    /// The ring is full: a process or the published snapshot still needs the oldest records. The
+    /// caller requests space (`Doorbells::request_space`) and tries once more. Then it applies what
+    /// it hasn't read, publishes its cursor, and tries again when its doorbell rings.
     Full,
     /// Another process held the lock all the time. The caller tries again.
     Busy,

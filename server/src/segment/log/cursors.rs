@@ -144,7 +144,7 @@ impl Cursors {
     }
 
     /// Wakes the sleeping processes whose cursors are more than `blocks` blocks behind the tail.
-    pub(super) fn ring_behind(&self, tail: Sequence, blocks: u64) {
+    pub(super) fn wake_behind(&self, tail: Sequence, blocks: u64) {
         for (row, bell) in self.rows.iter().zip(self.doorbells.used()) {
             if tail.blocks_since(Sequence(row.cursor.load(Ordering::Relaxed))) > blocks {
                 bell.ring();

@@ -71,8 +71,8 @@ use zerocopy::FromBytes;
 pub const BLOCK_BYTES: usize = 64;
 /// Words in a block.
 const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
-/// How long a new process waits for the lock. The watchdog kills a process that keeps it, after 20 s
-/// if that process gets no CPU.
+/// How long a new process waits for the lock. The watchdog kills a process that keeps it, after 20
+/// s if that process gets no CPU.
 const JOIN_WAIT: Duration = Duration::from_secs(30);
 /// Words before a record's payload.
 const RECORD_HEADER_WORDS: usize = 3;
@@ -97,11 +97,12 @@ impl Geometry {
 #[derive(FromBytes, Debug)]
 #[repr(C, align(128))]
 pub(super) struct State {
-    /// Held by a process that writes past the tail or publishes a snapshot.
+    /// Held by a process that appends, publishes a snapshot, or starts to read.
     lock: Mutex,
-    /// The least of all cursors when it was computed last; they only grow. Written under the lock.
+    /// A lower bound of the sequences that are still needed: the least of all cursors and of the
+    /// published snapshot's sequence when it was computed last. Written under the lock.
     least: AtomicU64,
-    /// The latest record's time. Written under the lock.
+    /// No record has a later time. Written under the lock.
     last_time: AtomicU64,
     /// The run's first sequence. Never changes.
     first: AtomicU64,
@@ -212,7 +213,7 @@ impl Log {
         self.state.lock.lock(me.index() as u32, wait)
     }
 
-    /// Which process holds the lock now, if any.
+    /// The process that holds the lock, or that died with it and has no successor in the lock yet.
     pub fn lock_holder(&self) -> Option<Holder> {
         self.state.lock.holder()
     }
@@ -226,15 +227,14 @@ impl Log {
 
     /// Wakes sleeping processes that are more than an eighth of the ring behind the tail. They have
     /// no session to notify, but must apply the records eventually.
-    pub fn ring_far_behind(&self) {
-        self.cursors.ring_behind(self.tail(), self.blocks() / 8);
+    pub fn wake_far_behind(&self) {
+        self.cursors.wake_behind(self.tail(), self.blocks() / 8);
     }
 
-    /// Wakes sleeping processes that haven't read everything. A process that has read everything
-    /// and waits for space is not woken: otherwise two such processes would wake each other for
-    /// ever.
-    pub fn ring_behind(&self) {
-        self.cursors.ring_behind(self.tail(), 0);
+    /// Wakes sleeping processes that haven't read everything. A process that waits for space and
+    /// has read everything is not among them, so two of them don't wake each other.
+    pub fn wake_behind(&self) {
+        self.cursors.wake_behind(self.tail(), 0);
     }
 }
 
