@@ -63,7 +63,7 @@ struct SlotWatch {
     /// Unanswered challenges, by thread.
     answers: [Watch<(u64, u64)>; 2],
     challenged_at: Option<Instant>,
-    /// When it was first seen to stand still, and how much CPU time it had used by then.
+    /// How much CPU time it had used when its oldest standstill was noticed, and when that was.
     standstill: Option<(Instant, CpuUse)>,
 }
 
@@ -95,9 +95,9 @@ impl<T: PartialEq + Copy> Watch<T> {
         })
     }
 
-    /// Whether it was already the same in the previous check.
-    fn is_unchanged(&self) -> bool {
-        self.seen.is_some_and(|(_, _, checks)| checks > 1)
+    /// Since when it has been the same, if it was already in the previous check.
+    fn unchanged_since(&self) -> Option<Instant> {
+        self.seen.filter(|(_, _, checks)| *checks > 1).map(|(_, since, _)| since)
     }
 }
 
@@ -211,7 +211,8 @@ impl Watchdog {
                 is_frozen |= watch.update(segment.heartbeats.unanswered(slot, thread), now);
             }
             let has_lock = owner == Some(slot);
-            watch.record_cpu_use(has_lock && self.lock.is_unchanged(), || used(slot), now);
+            let lock_kept_since = self.lock.unchanged_since().filter(|_| has_lock);
+            watch.record_cpu_use(lock_kept_since, || used(slot), now);
             let is_stalled = reads_nothing || is_busy || is_frozen || has_lock && is_lock_stalled;
             if is_stalled && watch.is_starved(|| used(slot), now) {
                 is_owner_starved |= has_lock;
@@ -240,26 +241,28 @@ impl Watchdog {
 }
 
 impl SlotWatch {
-    /// Records the CPU time when the process is first seen to stand still in any way.
+    /// Records the CPU time when the process is first seen to stand still in any way, and again when
+    /// the oldest standstill began after that.
     fn record_cpu_use(
         &mut self,
-        keeps_lock: bool,
+        lock_kept_since: Option<Instant>,
         used: impl Fn() -> Option<CpuUse>,
         now: Instant,
     ) {
-        if !keeps_lock
-            && !self.cursor.is_unchanged()
-            && !self.threads.iter().any(Watch::is_unchanged)
-            && !self.answers.iter().any(Watch::is_unchanged)
-        {
-            self.standstill = None;
-        } else if self.standstill.is_none() {
-            self.standstill = used().map(|used| (now, used));
-        }
+        let threads = self.threads.iter().filter_map(Watch::unchanged_since);
+        let answers = self.answers.iter().filter_map(Watch::unchanged_since);
+        let others = [lock_kept_since, self.cursor.unchanged_since()].into_iter().flatten();
+        self.standstill = match threads.chain(answers).chain(others).min() {
+            None => None,
+            Some(oldest) => self
+                .standstill
+                .filter(|&(noticed_at, _)| oldest <= noticed_at)
+                .or_else(|| used().map(|used| (now, used))),
+        };
     }
 
-    /// Whether it has mostly waited for the CPU since it was first seen to stand still, and not for
-    /// too long.
+    /// Whether it has mostly waited for the CPU since its standstill was noticed, and not for too
+    /// long. True also while that is too short a time to tell.
     fn is_starved(&self, used: impl Fn() -> Option<CpuUse>, now: Instant) -> bool {
         let (Some((since, before)), Some(used)) = (self.standstill, used()) else { return false };
         let (elapsed, ran, waited) = (
@@ -267,6 +270,9 @@ impl SlotWatch {
             used.ran.saturating_sub(before.ran),
             used.waited.saturating_sub(before.waited),
         );
+        if elapsed < STALLED_AFTER / 2 {
+            return true;
+        }
         elapsed < STARVED_MAX && ran < elapsed / 10 && (used.is_runnable || waited > elapsed / 2)
     }
 }

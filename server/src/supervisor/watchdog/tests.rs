@@ -227,3 +227,25 @@ fn a_process_that_waits_for_the_cpu_has_more_time_than_one_that_spins_or_sleeps(
     );
     assert_eq!(killed_after(0, 0, true), Some(20_250), "it has waited all the time, and does");
 }
+
+#[test]
+fn an_earlier_standstill_does_not_shorten_the_time_of_a_process_that_waits_for_the_cpu() {
+    let segment = segment();
+    let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
+    let verdict = (0..60_000_u64).step_by(250).find(|&millis| {
+        live(segment);
+        match millis {
+            0 => segment.heartbeats.begin_turn(Slot::at(0), Thread::Receive),
+            1_500 => segment.heartbeats.begin_turn(Slot::at(0), Thread::Send),
+            1_750 => segment.heartbeats.end_turn(Slot::at(0), Thread::Receive),
+            _ => {}
+        }
+        // It runs all the time until its second standstill begins, and waits from then on.
+        let [ran, waited] =
+            [millis.min(1_500), millis.saturating_sub(1_500)].map(Duration::from_millis);
+        let used = |_| Some(CpuUse { ran, waited, is_runnable: true });
+        watchdog.check(segment, &ALIVE, used, start + Duration::from_millis(millis)).is_some()
+    });
+    // The CPU time is recorded when the first standstill is over.
+    assert_eq!(verdict, Some(21_750));
+}
