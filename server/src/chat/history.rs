@@ -304,7 +304,13 @@ mod tests {
         apply(&mut chat, &mut outputs, 3, Fact::Closed(CloseReason::EndOfInput));
         assert!(chat.is_waiting(ME));
         outputs.text.clear();
-        answer(&mut chat, &mut outputs, 4, 0, &[], PartEnd::Since(RecordId::ZERO));
+        let (request, _) = chat.requests().next().unwrap();
+        let part = Part::History(HistoryPart {
+            after: RecordId::ZERO,
+            lines: &[],
+            end: PartEnd::Since(RecordId::ZERO),
+        });
+        apply(&mut chat, &mut outputs, 4, Fact::Answer(Answer { request, part }));
         assert_eq!(outputs.text, "* no earlier lines of #lobby are stored\n");
         assert!(chat.session(ME).is_none());
     }

@@ -2,9 +2,10 @@
 
 use super::progress::{Gap, Progress};
 use super::quota::{self, Totals};
+use super::rooms::RoomNumbers;
 use super::sizes::Sizes;
 use super::sql::{from_sql, limit, to_sql};
-use super::{Entry, Store, StoreError, Topic};
+use super::{Entry, Line, Store, StoreError, Topic};
 use forkchat_common::ids::{RecordId, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
@@ -103,48 +104,30 @@ impl Store {
         // The triggers that changes of rooms run need this row.
         progress.save(&transaction)?;
         let (mut untrimmed_bytes, mut untrimmed_line) = (0, first_new);
-        {
-            let mut add_line = transaction.prepare_cached(ADD_LINE)?;
-            for entry in entries.iter().filter(|entry| Some(entry.position()) > reached_before) {
-                match entry {
-                    Entry::Line { line, .. } => {
-                        let RecordId { sequence, index } = line.id;
-                        let bytes = quota::line_bytes(&line.nick, &line.text);
-                        let room = self.rooms.number(&transaction, &mut totals, line)?;
-                        add_line.execute(params![
-                            progress.next_line,
-                            to_sql(sequence.0),
-                            index,
-                            to_sql(line.time.0),
-                            room.id,
-                            line.nick,
-                            line.is_action,
-                            line.text
-                        ])?;
-                        totals.add_line(room.is_established, bytes);
-                        room.establish(&transaction, &mut totals, line.time)?;
-                        progress.next_line += 1;
-                        untrimmed_bytes += from_sql(bytes);
-                    }
-                    Entry::Topic(topic) => {
-                        set_topic(&transaction, topic)?;
-                        untrimmed_bytes += topic_bytes(topic);
-                    }
-                    Entry::Gap { until } => {
-                        progress.gap = Some(Gap { line: progress.next_line, until: *until })
-                    }
+        for entry in entries.iter().filter(|entry| Some(entry.position()) > reached_before) {
+            match entry {
+                Entry::Line { line, .. } => {
+                    untrimmed_bytes +=
+                        add_line(&transaction, &mut self.rooms, &mut totals, &mut progress, line)?;
                 }
-                if untrimmed_bytes > self.sizes.untrimmed_bytes_max {
-                    quota::trim(
-                        &transaction,
-                        self.quota,
-                        &mut totals,
-                        progress.next_line - untrimmed_line,
-                        |key| self.rooms.forget_room(key),
-                    )?;
-                    trim_topics(&transaction, self.sizes)?;
-                    (untrimmed_bytes, untrimmed_line) = (0, progress.next_line);
+                Entry::Topic(topic) => {
+                    set_topic(&transaction, topic)?;
+                    untrimmed_bytes += topic_bytes(topic);
                 }
+                Entry::Gap { until } => {
+                    progress.gap = Some(Gap { line: progress.next_line, until: *until })
+                }
+            }
+            if untrimmed_bytes > self.sizes.untrimmed_bytes_max {
+                quota::trim(
+                    &transaction,
+                    self.quota,
+                    &mut totals,
+                    progress.next_line - untrimmed_line,
+                    |key| self.rooms.forget_room(key),
+                )?;
+                trim_topics(&transaction, self.sizes)?;
+                (untrimmed_bytes, untrimmed_line) = (0, progress.next_line);
             }
         }
         if entries.iter().any(|entry| matches!(entry, Entry::Topic(_))) {
@@ -179,6 +162,33 @@ impl Store {
         trim_topics(&transaction, self.sizes)?;
         transaction.commit()
     }
+}
+
+/// Stores a line as the next, and returns the bytes that it takes.
+fn add_line(
+    connection: &Connection,
+    rooms: &mut RoomNumbers,
+    totals: &mut Totals,
+    progress: &mut Progress,
+    line: &Line,
+) -> rusqlite::Result<u64> {
+    let RecordId { sequence, index } = line.id;
+    let bytes = quota::line_bytes(&line.nick, &line.text);
+    let room = rooms.number(connection, totals, line)?;
+    connection.prepare_cached(ADD_LINE)?.execute(params![
+        progress.next_line,
+        to_sql(sequence.0),
+        index,
+        to_sql(line.time.0),
+        room.id,
+        line.nick,
+        line.is_action,
+        line.text
+    ])?;
+    totals.add_line(room.is_established, bytes);
+    room.establish(connection, totals, line.time)?;
+    progress.next_line += 1;
+    Ok(from_sql(bytes))
 }
 
 fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
