@@ -3,6 +3,7 @@
 use super::super::*;
 use super::server::{Connection, Server};
 use super::simulation::{Simulation, config};
+use forkchat_common::protocol::line::tagged::Kind;
 
 #[test]
 fn after_an_outage_nickname_rooms_and_settings_are_restored() {
