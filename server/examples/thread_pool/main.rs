@@ -1,7 +1,7 @@
 //! A thread pool of our own (`pool.rs`) beside the `threadpool` crate's, and what threads share.
 //!
 //! In the server: `worker/pair.rs` runs a receive and a send thread; `--model threads` takes its
-//! threads from the crate's pool (`models/threads/network.rs`).
+//! threads from the crate's pool (`models/threads/sockets.rs`).
 
 mod globals;
 mod pool;

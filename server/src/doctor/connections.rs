@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 /// Both ends of a connection, both non-blocking. Closing resets the connection, so that no port is
 /// left in TIME_WAIT.
-pub(super) struct Connection {
+pub(super) struct LoopbackConnection {
     pub(super) client: TcpStream,
     /// The accepted end, with the options that the server sets.
     pub(super) accepted: TcpStream,
     deadline: Instant,
 }
 
-impl Connection {
+impl LoopbackConnection {
     /// Connects over loopback.
-    pub(super) fn open(deadline: Instant) -> Result<Connection, Failure> {
+    pub(super) fn open(deadline: Instant) -> Result<LoopbackConnection, Failure> {
         let patience =
             deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let open = || {
@@ -38,7 +38,7 @@ impl Connection {
                 SockRef::from(socket).set_linger(Some(Duration::ZERO))?;
             }
             SockRef::from(&accepted).set_out_of_band_inline(true)?;
-            Ok(Connection { client, accepted, deadline })
+            Ok(LoopbackConnection { client, accepted, deadline })
         };
         open().map_err(cannot("connect over loopback"))
     }
@@ -110,7 +110,7 @@ fn is_ready(socket: &TcpStream, flags: EpollFlags) -> bool {
 }
 
 pub(super) fn input_position(deadline: Instant) -> Result<(), Failure> {
-    let connection = Connection::open(deadline)?;
+    let connection = LoopbackConnection::open(deadline)?;
     let taken = || connection.positions().map(|positions| positions.taken);
     connection.send(b"0123456789", 10)?;
     expect("bytes taken of 10 before any was read", taken()?, 0)?;
@@ -127,7 +127,7 @@ pub(super) fn input_position(deadline: Instant) -> Result<(), Failure> {
 
 pub(super) fn output_position(deadline: Instant) -> Result<(), Failure> {
     const CHUNK: [u8; 4_096] = [b'x'; 4_096];
-    let mut connection = Connection::open(deadline)?;
+    let mut connection = LoopbackConnection::open(deadline)?;
     SockRef::from(&connection.accepted)
         .set_send_buffer_size(2 * CHUNK.len())
         .map_err(cannot("set SO_SNDBUF"))?;
@@ -161,7 +161,7 @@ pub(super) fn output_position(deadline: Instant) -> Result<(), Failure> {
 }
 
 pub(super) fn peek_and_consume(deadline: Instant) -> Result<(), Failure> {
-    let connection = Connection::open(deadline)?;
+    let connection = LoopbackConnection::open(deadline)?;
     connection.send(b"0123456789", 10)?;
     for time in ["first", "second"] {
         let mut buffer = [0; 16];
@@ -179,7 +179,7 @@ pub(super) fn peek_and_consume(deadline: Instant) -> Result<(), Failure> {
 }
 
 pub(super) fn urgent_data(deadline: Instant) -> Result<(), Failure> {
-    let connection = Connection::open(deadline)?;
+    let connection = LoopbackConnection::open(deadline)?;
     connection.send(b"before", 6)?;
     SockRef::from(&connection.client).send_out_of_band(b"!").map_err(cannot("send urgent data"))?;
     connection.send(b"after", 12)?;
@@ -190,7 +190,7 @@ pub(super) fn urgent_data(deadline: Instant) -> Result<(), Failure> {
 }
 
 pub(super) fn low_water_mark(deadline: Instant) -> Result<(), Failure> {
-    let connection = Connection::open(deadline)?;
+    let connection = LoopbackConnection::open(deadline)?;
     connection.set_low_water(5)?;
     connection.send(b"012", 3)?;
     expect("whether it is readable with 3 bytes of 5", connection.is_readable(), false)?;

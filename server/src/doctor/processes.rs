@@ -3,7 +3,7 @@
 //! Each child ends by itself after a while: that the kernel kills it with its parent is one of the
 //! things that are checked.
 
-use super::connections::{Connection, read};
+use super::connections::{LoopbackConnection, read};
 use super::{DEADLINE, Failure, cannot, expect, wait_until};
 use crate::ipc::mutex::Mutex;
 use crate::ipc::process::Process;
@@ -46,7 +46,7 @@ fn wait_for_number(number: Value, expected: u64, deadline: Instant) -> Result<()
 }
 
 pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
-    let connection = Connection::open(deadline)?;
+    let connection = LoopbackConnection::open(deadline)?;
     let (done, duplicate) = (
         shared_number()?,
         connection.accepted.try_clone().map_err(cannot("duplicate a descriptor"))?,
@@ -92,7 +92,7 @@ pub(super) fn own_descriptors(deadline: Instant) -> Result<(), Failure> {
 }
 
 pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
-    let connection = Connection::open(deadline)?;
+    let connection = LoopbackConnection::open(deadline)?;
     let (here, there) = queue::pair::<u32, u32>().map_err(cannot("make a pair of sockets"))?;
     let work = |there: &queue::QueueEnd<u32, u32>| {
         let mut polled = [PollFd::new(there.as_fd(), PollFlags::POLLIN)];

@@ -1,7 +1,7 @@
 //! Accepting: the supervisor admits each connection and passes it to a worker, or rejects it.
 
 use super::Supervisor;
-use super::connections::Connection;
+use super::connections::HeldConnection;
 use super::listeners::open_reserve;
 use crate::admission::{OPENINGS_PER_SECOND, cause};
 use crate::channel::ToWorker;
@@ -103,7 +103,8 @@ impl Supervisor {
     fn pass_to_worker(&mut self, socket: Socket, origin: Origin) {
         let slot = self.children.least_loaded_worker(&self.connections);
         // It was admitted, and there is a cell for each connection that may be admitted.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
+        let Some(session) =
+            self.connections.insert(HeldConnection::new(socket.into(), origin, slot))
         else {
             return;
         };
@@ -121,7 +122,8 @@ impl Supervisor {
             return self.reject(socket, origin, Rejection::Full);
         };
         // It was admitted, and there is a cell for each connection that may be admitted.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
+        let Some(session) =
+            self.connections.insert(HeldConnection::new(socket.into(), origin, slot))
         else {
             return;
         };
@@ -135,7 +137,7 @@ impl Supervisor {
                     );
                 }
                 self.children.vacate(slot);
-                if let Some(Connection { socket, .. }) = self.connections.remove(session) {
+                if let Some(HeldConnection { socket, .. }) = self.connections.remove(session) {
                     self.admission.release(peer.ip());
                     self.reject(socket.into(), origin, Rejection::NoProcess);
                 }

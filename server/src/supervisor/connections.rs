@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One client's connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct HeldConnection {
     pub socket: OwnedFd,
     /// The client's address, and the listener that accepted it.
     pub origin: Origin,
@@ -17,17 +17,17 @@ pub(super) struct Connection {
     pub slot: Slot,
 }
 
-impl Connection {
+impl HeldConnection {
     /// A new connection, for the worker in `slot`.
-    pub fn new(socket: OwnedFd, origin: Origin, slot: Slot) -> Connection {
-        Connection { socket, origin, slot }
+    pub fn new(socket: OwnedFd, origin: Origin, slot: Slot) -> HeldConnection {
+        HeldConnection { socket, origin, slot }
     }
 }
 
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    table: ByCell<Connection>,
+    table: ByCell<HeldConnection>,
     max: usize,
     /// How many cells have been used so far.
     cells: usize,
@@ -53,7 +53,7 @@ impl Connections {
     }
 
     /// Assigns a session and a cell to a connection. `None` if no cell is free.
-    pub fn insert(&mut self, connection: Connection) -> Option<SessionId> {
+    pub fn insert(&mut self, connection: HeldConnection) -> Option<SessionId> {
         let cell = match self.free.pop_first() {
             Some(cell) => cell,
             None if self.cells < self.max => {
@@ -71,7 +71,7 @@ impl Connections {
 
     /// Removes the connection of a session that has ended, and frees its cell. The socket closes
     /// when the returned connection is dropped.
-    pub fn remove(&mut self, session: SessionId) -> Option<Connection> {
+    pub fn remove(&mut self, session: SessionId) -> Option<HeldConnection> {
         let connection = self.table.take(session)?;
         self.free.insert(session.cell());
         self.counts[connection.slot.index()] -= 1;
@@ -101,11 +101,11 @@ mod tests {
     use super::*;
     use forkchat_common::endpoint::Listener;
 
-    fn connection(slot: u16) -> Connection {
+    fn connection(slot: u16) -> HeldConnection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         let peer = ([127, 0, 0, 1], 1).into();
         let origin = Origin { peer, listener: Listener::default() };
-        Connection::new(socket.into(), origin, Slot::at(slot))
+        HeldConnection::new(socket.into(), origin, Slot::at(slot))
     }
 
     #[test]

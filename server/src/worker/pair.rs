@@ -12,7 +12,7 @@
 //! The process's main thread only joins them.
 
 use super::receive_thread::{Ended, ReceiveThread, Wiring};
-use super::send_thread::{self, Network};
+use super::send_thread::{self, EpollSockets};
 use super::serving::ServingConfig;
 use super::supervisor_channel::SupervisorChannel;
 use super::takeover;
@@ -72,7 +72,8 @@ fn start_and_send(
     let (inputs, queue) =
         crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_SINGLE } else { QUEUE });
     let (orders, ordered) = crossbeam_channel::unbounded();
-    let network = Network::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
+    let sockets =
+        EpollSockets::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
     let share = |Inherited { session, origin, connection }| Inherited {
         session,
         origin,
@@ -92,7 +93,7 @@ fn start_and_send(
         ends_with_connections: start.ends_with_connections,
     };
     spawn_receive_thread(segment, me, ReceiveThread::new(segment, me, wiring)?)?;
-    match takeover::join(segment, me, config, network, inherited) {
+    match takeover::join(segment, me, config, sockets, inherited) {
         Ok(serving) => {
             start.gate.pass();
             Ok(send_thread::run(segment, me, serving, &queue)?)

@@ -33,7 +33,7 @@ pub const UDP: u64 = u64::MAX - 1;
 pub fn run(
     segment: &'static Segment,
     me: Slot,
-    mut serving: Serving<Network>,
+    mut serving: Serving<EpollSockets>,
     inputs: &Receiver<Input<Arc<Connection>>>,
 ) -> nix::Result<()> {
     let mut events = [EpollEvent::empty(); 256];
@@ -77,7 +77,7 @@ pub fn run(
 
 /// A worker's sockets as the send thread uses them.
 #[derive(Debug)]
-pub struct Network {
+pub struct EpollSockets {
     /// The receive thread's epoll instance. This thread arms sockets in it directly, since waking
     /// the receive thread to do it would cost a hundred times as much.
     input: Arc<Epoll>,
@@ -89,7 +89,7 @@ pub struct Network {
     receive_bell: Arc<Doorbell>,
 }
 
-/// A connection, and whether `Network::output` watches it: from the first time that its socket was
+/// A connection, and whether `EpollSockets::output` watches it: from the first time that its socket was
 /// full.
 #[derive(Debug)]
 struct Stream {
@@ -97,16 +97,16 @@ struct Stream {
     is_watched: bool,
 }
 
-impl Network {
-    /// A network without connections. `output` is the send thread's own epoll instance.
+impl EpollSockets {
+    /// No connections. `output` is the send thread's own epoll instance.
     pub fn new(
         input: Arc<Epoll>,
         output: Epoll,
         udp: Option<UdpSender>,
         orders: Sender<Order>,
         receive_bell: Arc<Doorbell>,
-    ) -> Network {
-        Network { input, output, routes: Routes::default(), udp, orders, receive_bell }
+    ) -> EpollSockets {
+        EpollSockets { input, output, routes: Routes::default(), udp, orders, receive_bell }
     }
 
     fn connection(&mut self, session: SessionId) -> Option<&Arc<Connection>> {
@@ -124,7 +124,7 @@ impl Network {
     }
 }
 
-impl Sockets for Network {
+impl Sockets for EpollSockets {
     type Connection = Arc<Connection>;
 
     fn add(&mut self, session: SessionId, connection: Arc<Connection>) {

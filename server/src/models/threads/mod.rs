@@ -19,7 +19,7 @@
 //! | `peer` | a connection, shared by its three threads |
 //! | `receive` | the receive threads |
 //! | `send` | the send threads |
-//! | `network` | the main thread's side of the connections; the thread pool |
+//! | `sockets` | the main thread's side of the connections; the thread pool |
 //!
 //! Each thread reads like a program for a single client, which is why servers were written this way
 //! for decades. The price: two stacks for each connection, and a thread to wake for each line that
@@ -28,10 +28,10 @@
 //! connection. The pool grows to the largest number of threads that were needed at one time, and
 //! does not shrink.
 
-mod network;
 mod peer;
 mod receive;
 mod send;
+mod sockets;
 
 use super::{Model, Placement, Takes};
 use crate::segment::{Segment, Thread};
@@ -46,11 +46,11 @@ use crate::worker::wait::{milliseconds, unless_interrupted};
 use crate::worker::{Inherited, JoinError, ServingConfig, Start, udp_socket};
 use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
-use network::Network;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use peer::{Notice, Worker};
 use receive::Datagram;
+use sockets::ThreadSockets;
 use std::sync::Arc;
 
 /// The row of this model.
@@ -90,7 +90,7 @@ struct MainThread {
     supervisor: SupervisorChannel,
     /// Waits for the doorbell, the supervisor, and the UDP socket when it was full.
     epoll: Arc<Epoll>,
-    serving: Serving<Network>,
+    serving: Serving<ThreadSockets>,
     notices: Receiver<Notice>,
     datagrams: Receiver<Datagram>,
 }
@@ -102,7 +102,7 @@ impl MainThread {
         config: ServingConfig,
         start: Start,
     ) -> nix::Result<Result<MainThread, JoinError>> {
-        if let Err(error) = start_threads(1, network::STACK_BYTES) {
+        if let Err(error) = start_threads(1, sockets::STACK_BYTES) {
             log::error!("cannot start a thread: {error}");
             return Err(Errno::EAGAIN);
         }
@@ -115,21 +115,21 @@ impl MainThread {
             start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
         let (notify, notices) = crossbeam_channel::unbounded();
         let (datagram_sender, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
-        let mut network = Network::new(
+        let mut sockets = ThreadSockets::new(
             Worker::new(segment, me, notify),
             epoll.clone(),
             udp_sender,
             config.rejected_max,
         );
         if let Some(udp) = udp_receiver {
-            network.run(move || {
+            sockets.run(move || {
                 set_name(&format!("receive udp {}", me.worker_number()));
                 receive::receive_datagrams(segment, me, &udp, &datagram_sender);
             });
         }
-        network.expect(start.inherited.len());
+        sockets.expect(start.inherited.len());
         let inherited = start.inherited.into_iter().map(Inherited::connected).collect();
-        let joined = takeover::join(segment, me, config, network, inherited);
+        let joined = takeover::join(segment, me, config, sockets, inherited);
         unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
         if joined.is_ok() {
             start.gate.pass();
@@ -154,13 +154,13 @@ impl MainThread {
             }
             self.receive_notices();
             self.serving.turn();
-            let network = &mut self.serving.sockets();
-            network.rejecting.close_finished();
-            network.take_ended().for_each(|session| self.supervisor.closed(session));
-            if network.take_drained() {
+            let sockets = &mut self.serving.sockets();
+            sockets.rejecting.close_finished();
+            sockets.take_ended().for_each(|session| self.supervisor.closed(session));
+            if sockets.take_drained() {
                 self.supervisor.drained();
             }
-            self.supervisor.flush_reports(network.has_connections());
+            self.supervisor.flush_reports(sockets.has_connections());
             self.segment.heartbeats.end_turn(self.me, Thread::Send);
             let count = self.wait(&mut events)?;
             let is_ready = |token| events[..count].iter().any(|event| event.data() == token);

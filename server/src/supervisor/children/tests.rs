@@ -50,7 +50,7 @@ fn a_connection_goes_to_the_running_worker_with_the_fewest_connections() {
     children.get(Slot::at(3)).pid = Some(Pid::from_raw(1));
     assert_eq!(children.least_loaded_worker(&connections), Slot::at(2));
     let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-    connections.insert(super::super::connections::Connection::new(
+    connections.insert(super::super::connections::HeldConnection::new(
         socket.into(),
         Origin { peer: ([127, 0, 0, 1], 1).into(), listener: Listener::default() },
         Slot::at(2),

@@ -47,7 +47,7 @@ const HURRY_AGAIN: Duration = Duration::from_micros(100);
 const THREADS_AGAIN: Duration = Duration::from_millis(50);
 
 /// The connections of a worker.
-pub(super) struct Network {
+pub(super) struct ThreadSockets {
     worker: Worker,
     receive_lock: Arc<ReceiveLock>,
     pool: ThreadPool,
@@ -80,17 +80,17 @@ struct Threads {
     chunks: Sender<Chunk>,
 }
 
-impl Network {
-    /// A network without connections. `epoll` is the main thread's. At most `rejected_max` rejected
+impl ThreadSockets {
+    /// No connections. `epoll` is the main thread's. At most `rejected_max` rejected
     /// connections may be open at a time.
     pub fn new(
         worker: Worker,
         epoll: Arc<Epoll>,
         udp: Option<UdpSender>,
         rejected_max: usize,
-    ) -> Network {
+    ) -> ThreadSockets {
         let pool = threadpool::Builder::new().num_threads(1).thread_stack_size(STACK_BYTES).build();
-        Network {
+        ThreadSockets {
             receive_lock: Arc::new(ReceiveLock::new(&worker)),
             worker,
             pool,
@@ -270,7 +270,7 @@ impl Stream {
     }
 }
 
-impl Sockets for Network {
+impl Sockets for ThreadSockets {
     type Connection = Connection;
 
     fn add(&mut self, session: SessionId, connection: Connection) {
