@@ -221,11 +221,15 @@ impl Backlog {
         }
     }
 
-    /// Takes the entries to store next, at most `count_max`, after a gap entry if there is a gap.
-    /// They count as in flight until [`Backlog::stored`] or [`Backlog::not_stored`].
+    /// Takes the entries to store next, after a gap entry if there is a gap: `count_max`, and those
+    /// of the same record as the last one, since the database knows only which records it has. They count as in flight until [`Backlog::stored`] or [`Backlog::not_stored`].
     pub fn take(&self, count_max: usize) -> Vec<Entry> {
         let mut inner = self.lock();
-        let count = inner.entries.len().min(count_max);
+        let mut count = inner.entries.len().min(count_max);
+        if let Some(last) = count.checked_sub(1).map(|index| inner.entries[index].position()) {
+            let rest = inner.entries.range(count..);
+            count += rest.take_while(|entry| entry.position() == last).count();
+        }
         let gap = inner.gap.map(|until| Entry::Gap { until });
         let entries: Vec<Entry> = gap.into_iter().chain(inner.entries.drain(..count)).collect();
         inner.in_flight = entries

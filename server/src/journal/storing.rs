@@ -26,7 +26,8 @@ const RETRY_MAX: Duration = Duration::from_secs(4);
 const REQUESTS_PER_TURN: usize = 8;
 /// The longest sleep when there is nothing to do.
 const SLEEP: Duration = Duration::from_secs(1);
-/// The bytes that one part of an answer takes in a client's output; the last line may exceed it.
+/// The bytes that one part of an answer takes in a client's output; the last record's lines may
+/// exceed it: one line, or as many as may wait for an earlier answer.
 /// Chosen so that the part, with tags and in a charset that takes twice as many bytes, fits the
 /// smallest `--sendq`, and as a record fits a batch of the smallest ring.
 const PART_BYTES: usize = 24 * 1024;
@@ -290,7 +291,7 @@ impl Storing {
             since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)))
         });
         lines.drain(..lines.len().saturating_sub(*more));
-        if let Some(index) = lines.iter().position(|line| line.id == *after) {
+        if let Some(index) = lines.iter().rposition(|line| line.id == *after) {
             lines.drain(..=index);
         }
         let mut prepared = Prepared {
@@ -300,12 +301,14 @@ impl Storing {
             end: since
                 .map_or(PartEnd::Unreadable, |since| PartEnd::Since(RecordId::first_of(since))),
         };
-        let mut sent = 0;
+        let (mut sent, mut last_id) = (0, *after);
         for Line { id, time, nick, is_action, text, .. } in &lines {
-            if sent >= PART_BYTES {
+            // A part contains all lines of a record or none: the next part begins after their id.
+            if sent >= PART_BYTES && *id != last_id {
                 prepared.end = PartEnd::More;
                 break;
             }
+            last_id = *id;
             sent += TAGS_BYTES + 2 * (nick.len() + room_key.len()) + text.len();
             PastLine { id: *id, time: *time, nick, is_action: *is_action, text }
                 .encode(&mut prepared.lines);

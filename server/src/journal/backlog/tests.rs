@@ -58,3 +58,13 @@ fn a_successor_knows_what_was_dropped() {
     first.drop_before(Sequence(3));
     assert_eq!(Backlog::new(tally).take(BATCH_ENTRIES_MAX), [Entry::Gap { until: Sequence(2) }]);
 }
+
+#[test]
+fn the_entries_of_a_record_are_taken_together() {
+    // One record has several lines if they waited for an earlier answer.
+    let (backlog, _) = backlog([1, 2, 2, 2, 3].into_iter());
+    let positions = || backlog.take(2).iter().map(|entry| entry.position().0).collect::<Vec<u64>>();
+    assert_eq!(positions(), [1, 2, 2, 2]);
+    assert_eq!(positions(), [3]);
+    assert_eq!(positions(), []);
+}

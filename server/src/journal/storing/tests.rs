@@ -63,7 +63,11 @@ fn a_gap_that_is_not_stored_yet_is_stored_when_the_journal_ends() {
 }
 
 fn line(position: u64) -> Entry {
-    let [room, room_key, nick, text] = ["#a", "#a", "a", "said"].map(str::to_owned);
+    line_of(position, "said")
+}
+
+fn line_of(position: u64, text: &str) -> Entry {
+    let [room, room_key, nick, text] = ["#a", "#a", "a", text].map(str::to_owned);
     Entry::from(Line {
         id: RecordId::first_of(Sequence(position)),
         time: Micros(position),
@@ -87,14 +91,49 @@ fn has_stored(home: &Home) -> (&'static Segment, Storing) {
 }
 
 fn request(storing: &mut Storing, request: Sequence) -> (usize, PartEnd) {
+    let (ids, end) = request_after(storing, request, RecordId::ZERO);
+    (ids.len(), end)
+}
+
+/// One part of an answer: the ids of its lines, and its end.
+fn request_after(
+    storing: &mut Storing,
+    request: Sequence,
+    after: RecordId,
+) -> (Vec<RecordId>, PartEnd) {
     let request = RecordId::first_of(request);
-    let request = Lookup { request, room_key: "#a".to_owned(), more: 10, after: RecordId::ZERO };
+    let request = Lookup { request, room_key: "#a".to_owned(), more: 10, after };
     let Prepared { lines, end, .. } = storing.answer(&request);
-    let (mut rest, mut count) = (&lines[..], 0);
-    while let Ok((_, after)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
-        (rest, count) = (after, count + 1);
+    let (mut rest, mut ids) = (&lines[..], Vec::new());
+    while let Ok((line, after)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
+        ids.push(line.id);
+        rest = after;
     }
-    (count, end)
+    (ids, end)
+}
+
+#[test]
+fn lines_of_one_record_are_neither_lost_nor_repeated() {
+    let long = "x".repeat(PART_BYTES);
+    for texts in [["a", &long], [&long, "b"]] {
+        let home = Home::new();
+        let (segment, mut storing) = new_storing(Some(&home.0));
+        let first = segment.log.first().0;
+        let [one, two] = [1, 2].map(|at| RecordId::first_of(Sequence(first + at)));
+        // As after a failed transaction.
+        storing.batch_max = 1;
+        storing.backlog.add(&mut texts.iter().map(|text| line_of(one.sequence.0, text)).collect());
+        storing.backlog.add(&mut vec![line(two.sequence.0)]);
+        while !storing.backlog.is_empty() {
+            storing.turn();
+        }
+        let end = Sequence(first + 9);
+        assert_eq!(
+            request_after(&mut storing, end, RecordId::ZERO),
+            (vec![one, one], PartEnd::More)
+        );
+        assert_eq!(request_after(&mut storing, end, one).0, [two]);
+    }
 }
 
 #[test]
