@@ -350,6 +350,7 @@ impl<S: Sockets> Takeover<S> {
 
     fn resume_udp(&mut self) {
         let Some(config) = self.serving.config.udp.take() else { return };
+        self.close_unrenderable_udp();
         let is_taken = |cell| self.serving.outgoing.outboxes.is_taken(cell);
         let udp = UdpSessions::take_over(
             self.serving.me,
@@ -362,6 +363,24 @@ impl<S: Sockets> Takeover<S> {
             self.serving.set_silence_timer();
         }
         self.serving.outgoing.udp = Some(udp);
+    }
+
+    /// Closes the UDP sessions whose output can't be rendered from the snapshot on.
+    fn close_unrenderable_udp(&mut self) {
+        let outboxes = &self.serving.outgoing.outboxes;
+        let of_mine = self.serving.replica.chat.sessions_of(self.serving.me);
+        let reason = |session: &Session| {
+            let is_unknown = outboxes.contradicts_kernel(session.id);
+            outboxes.dropped(session.id).or(is_unknown.then_some(CloseReason::WorkerDied))
+        };
+        let to_close: Vec<(SessionId, CloseReason)> = of_mine
+            .filter(|session| session.is_udp())
+            .filter_map(|session| Some((session.id, reason(session)?)))
+            .collect();
+        for (session, why) in to_close {
+            self.serving.outgoing.outboxes.drop_session(session, why);
+            self.serving.propose_fact(session, Fact::Closed(why));
+        }
     }
 }
 

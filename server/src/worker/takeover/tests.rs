@@ -1,5 +1,5 @@
 use super::*;
-use crate::segment::{Geometry, SnapshotWriter};
+use crate::segment::{Checkpoint, Geometry, SnapshotWriter};
 use crate::worker::Bounds;
 use crate::worker::fakes::{FakeSockets, dropped, never, origin, path, peer, udp_config};
 use crate::worker::input::Input;
@@ -132,6 +132,24 @@ fn a_udp_session_that_is_over_receives_nothing_again_when_another_session_lags()
     assert_eq!(sockets.received(ended), received);
     assert_eq!(sockets.answers.len(), answers, "no challenge is sent again");
     assert!(!sockets.received(lagging).is_empty());
+}
+
+#[test]
+fn a_udp_session_whose_output_begins_before_the_snapshot_is_closed() {
+    let segment = new_log();
+    let mut predecessor = join(segment, FakeSockets::open());
+    let session = open_udp(&mut predecessor, 2);
+    let checkpoint = segment.checkpoints.get(session.cell()).unwrap();
+    send_over_udp(&mut predecessor, 2, b"hello\n");
+    let tail = segment.log.tail();
+    let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, JOURNAL);
+    assert!(snapshots.write(tail, &predecessor.chat().snapshot()) && snapshots.publish(tail));
+    segment.checkpoints.store(Checkpoint { is_lagging: true, ..checkpoint });
+    let mut worker = successor(predecessor, &[]);
+    worker.turn();
+    assert!(worker.chat().session(session).is_none());
+    assert_eq!(worker.outgoing.sockets.finished, [(session, Ending::Drop)]);
+    assert_eq!(segment.checkpoints.get(session.cell()), None);
 }
 
 #[test]
