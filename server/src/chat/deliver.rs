@@ -19,8 +19,9 @@ pub trait Deliveries {
         let _ = at;
     }
 
-    /// Starts a record's deliveries. `author` is the worker that serves the record's session and
-    /// that appended the record; `None` if the record belongs to no open session.
+    /// Starts a record's deliveries. `author` is the worker that serves the record's session; `None`
+    /// if the record belongs to no open session. It appended the record, except for an answer, which
+    /// the journal appends.
     fn begin(&mut self, author: Option<Slot>) {
         let _ = author;
     }

@@ -368,7 +368,7 @@ impl ReceiveThread {
     fn next_timer(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let timer = self.timers.next().map_or(Duration::MAX, until);
-        self.supervisor.retry_in().min(timer).min(self.rejecting.next_look())
+        self.supervisor.retry_in().min(timer).min(self.rejecting.next_check())
     }
 }
 

@@ -18,12 +18,14 @@ pub struct Rejecting {
     /// The sockets, each with the time at which it is closed at the latest.
     open: VecDeque<(Instant, OwnedFd)>,
     max: usize,
+    /// When they are checked next.
+    check_at: Instant,
 }
 
 impl Rejecting {
     /// No connections yet; at most `max` at a time.
     pub fn new(max: usize) -> Rejecting {
-        Rejecting { open: VecDeque::new(), max }
+        Rejecting { open: VecDeque::new(), max, check_at: Instant::now() }
     }
 
     /// Sends the reason to a new connection, and begins to close it. If `max` connections are open
@@ -36,12 +38,14 @@ impl Rejecting {
         }
     }
 
-    /// Closes the connections whose client has closed its side, and those whose time is over.
+    /// Closes the connections whose client has closed its side, and those whose time is over. Checks
+    /// them every 50 ms, however often it is called.
     pub fn close_finished(&mut self) {
-        if self.open.is_empty() {
+        let now = Instant::now();
+        if self.open.is_empty() || now < self.check_at {
             return;
         }
-        let now = Instant::now();
+        self.check_at = now + INTERVAL;
         let is_open = |socket: &OwnedFd| {
             let discarded = consume(socket.as_fd(), DISCARD_BYTES);
             matches!(discarded, Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR))
@@ -54,8 +58,12 @@ impl Rejecting {
         self.open.is_empty()
     }
 
-    /// How long until the next call of [`Rejecting::close_finished`].
-    pub fn next_look(&self) -> Duration {
-        if self.open.is_empty() { Duration::MAX } else { INTERVAL }
+    /// How long until the next call of [`Rejecting::close_finished`] that checks them.
+    pub fn next_check(&self) -> Duration {
+        if self.open.is_empty() {
+            Duration::MAX
+        } else {
+            self.check_at.saturating_duration_since(Instant::now())
+        }
     }
 }

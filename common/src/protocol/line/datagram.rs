@@ -28,12 +28,12 @@ pub fn cut(output: &[u8], number: u64) -> Datagram {
     Datagram { taken, bytes }
 }
 
-/// The length of the `@id=…` that a line with tags begins with; 0 if it has none. The digits are
-/// ASCII in every supported charset.
+/// The length of the `@id=…` that a line with tags begins with; 0 if it has none. An id is digits,
+/// perhaps with a dot in between, which are ASCII in every supported charset.
 fn id_tag(line: &[u8]) -> usize {
     const HEAD: &[u8] = b"@id=";
     let Some(rest) = line.strip_prefix(HEAD) else { return 0 };
-    HEAD.len() + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    HEAD.len() + rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count()
 }
 
 /// The length of as many whole lines as fit into `max` bytes, or of the first line if it is longer.
@@ -47,6 +47,12 @@ fn whole_lines(bytes: &[u8], max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_with_an_index_is_not_cut() {
+        let line = b"@id=1042.3;time=x hello\n";
+        assert_eq!(cut(line, 7).bytes, b"@id=1042.3;datagram=7;time=x hello\n");
+    }
 
     #[test]
     fn a_datagram_contains_whole_lines_or_one_long_line() {

@@ -38,8 +38,8 @@ pub(super) struct Pending {
     /// The record with the last part of the answer, or the request's own record before the first
     /// part.
     sent_at: RecordId,
-    /// The position after that record, or a later one.
-    sent_before: Sequence,
+    /// The worker must have written everything before this position: it is after that record.
+    flush_needed_to: Sequence,
     /// When the journal asked the storing thread for the next part.
     asked_at: Option<Instant>,
 }
@@ -130,8 +130,8 @@ impl Journal {
         let mut before = std::mem::take(&mut self.pending);
         for (name, request) in self.replica.chat.requests() {
             let Query::History(history) = &request.query;
-            let (sent_at, sent_before) = (history.sent_at, self.replica.position());
-            let begun = Pending { sent_at, sent_before, asked_at: None };
+            let (sent_at, flush_needed_to) = (history.sent_at, self.replica.position());
+            let begun = Pending { sent_at, flush_needed_to, asked_at: None };
             let same_part = before.remove(&name).filter(|pending| pending.sent_at == sent_at);
             let pending = self.pending.entry(name).or_insert(same_part.unwrap_or(begun));
             // Ask for the next part only when the previous one has been written to the client: then
@@ -139,7 +139,14 @@ impl Journal {
             let checkpoint =
                 self.segment.checkpoints.effective(request.session, &self.segment.cursors);
             let checkpoint = checkpoint.filter(|checkpoint| !checkpoint.is_lagging);
-            let is_ready = checkpoint.is_some_and(|it| it.sequence >= pending.sent_before);
+            let is_ready = checkpoint.is_some_and(|it| it.sequence >= pending.flush_needed_to);
+            // Other sessions' lines may lie between the part and that position. Nobody wakes the
+            // worker for them.
+            if let Some(slot) = self.replica.chat.session(request.session).map(|it| it.slot)
+                && self.segment.cursors.get(slot) < Some(pending.flush_needed_to)
+            {
+                self.segment.doorbells.get(slot).ring();
+            }
             let after = history.after;
             match pending.asked_at {
                 // The storing thread hangs, perhaps with the disk. Without an answer the client

@@ -107,6 +107,8 @@ impl MainThread {
             return Err(Errno::EAGAIN);
         }
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        // This finds out now whether epoll can wait here.
+        unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(segment.doorbells.get(me), readable(BELL))?;
         let supervisor = SupervisorChannel::new(start.channel, segment);
@@ -130,7 +132,6 @@ impl MainThread {
         sockets.expect(start.inherited.len());
         let inherited = start.inherited.into_iter().map(Inherited::connected).collect();
         let joined = takeover::join(segment, me, config, sockets, inherited);
-        unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
         if joined.is_ok() {
             start.gate.pass();
         }

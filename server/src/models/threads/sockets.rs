@@ -63,8 +63,10 @@ pub(super) struct ThreadSockets {
     /// The rejected connections.
     pub rejecting: Rejecting,
     is_drained: bool,
-    /// The system gave no threads, and is not asked again before this.
+    /// The system gave no threads. For a waiting connection it is not asked again before this.
     retry_threads_at: Option<Instant>,
+    /// Whether this lack of threads was logged.
+    is_shortage_logged: bool,
 }
 
 struct Stream {
@@ -103,12 +105,15 @@ impl ThreadSockets {
             rejecting: Rejecting::new(rejected_max),
             is_drained: false,
             retry_threads_at: None,
+            is_shortage_logged: false,
         }
     }
 
     /// Prepares for this many further connections: the pool grows once for all of them, if it can.
     pub fn expect(&mut self, connections: usize) {
         self.has_threads(THREADS_EACH * connections);
+        // For one of them there may be enough all the same.
+        self.retry_threads_at = None;
     }
 
     /// Runs a job in a thread of the pool. The job may block. False if the system gives no thread.
@@ -150,10 +155,12 @@ impl ThreadSockets {
 
     /// How long until the next attempt to start threads or to close rejected connections, at most.
     pub fn retry_in(&self) -> Duration {
-        let retry_at = self.retry_threads_at.filter(|_| !self.starved.is_empty());
-        let threads =
-            retry_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        threads.min(self.rejecting.next_look())
+        let threads = match self.retry_threads_at {
+            _ if self.starved.is_empty() => Duration::MAX,
+            Some(at) => at.saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        };
+        threads.min(self.rejecting.next_check())
     }
 
     /// Notes that a session's threads have ended its connection.
@@ -165,25 +172,28 @@ impl ThreadSockets {
     /// Makes sure that the pool has free threads for `more` jobs. False if the system gives no
     /// threads.
     fn has_threads(&mut self, more: usize) -> bool {
+        let missing = self.missing_threads(more);
+        missing == 0 || self.grow(missing)
+    }
+
+    /// How many threads the pool lacks for `more` jobs.
+    fn missing_threads(&self, more: usize) -> usize {
         // Reads the queued count first: a thread that takes a job adds it to the active count
         // before it removes it from the queued count, so no job is missed.
         let queued = self.pool.queued_count();
         // The pool counts with sequentially consistent additions, but reads its counters relaxed.
         fence(Ordering::Acquire);
-        let needed = queued + self.pool.active_count() + more;
-        let missing = needed.saturating_sub(self.pool.max_count());
-        if missing == 0 {
-            return true;
-        }
-        if !self.may_ask_for_threads() {
-            return false;
-        }
-        let has_threads = self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
-        if !has_threads && self.retry_threads_at.is_none() {
+        (queued + self.pool.active_count() + more).saturating_sub(self.pool.max_count())
+    }
+
+    fn grow(&mut self, missing: usize) -> bool {
+        let has_grown = self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
+        if !has_grown && !self.is_shortage_logged {
             log::warn!("cannot start more threads; new connections wait, the others go on");
         }
-        self.retry_threads_at = (!has_threads).then(|| Instant::now() + THREADS_AGAIN);
-        has_threads
+        self.is_shortage_logged = !has_grown;
+        self.retry_threads_at = (!has_grown).then(|| Instant::now() + THREADS_AGAIN);
+        has_grown
     }
 
     fn may_ask_for_threads(&self) -> bool {
@@ -221,9 +231,12 @@ impl ThreadSockets {
             Some(stream) if stream.threads.is_some() => return true,
             Some(_) => {}
         }
-        if !self.has_threads(THREADS_EACH) {
+        let missing = self.missing_threads(THREADS_EACH);
+        if missing > 0 && !(self.may_ask_for_threads() && self.grow(missing)) {
             return false;
         }
+        // The last shortage is over, also if threads became free without a new one.
+        self.is_shortage_logged &= !self.starved.is_empty();
         let (permits, permitted) = bounded(1);
         let (chunks, to_write) = bounded(CHUNKS);
         let Some(stream) = self.routes.stream(session) else { return false };
