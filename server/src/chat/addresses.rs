@@ -7,7 +7,7 @@
 //! bucket is full again. At most [`RECOVERING_MAX`] addresses are kept only because their bucket is
 //! not full.
 
-use super::rate::{RateLimit, Share};
+use super::rate::{BucketOwner, RateLimit};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::Micros;
 use forkchat_common::limits::ADDRESS_STATE_BYTES_MAX;
@@ -40,7 +40,7 @@ pub(super) struct Addresses {
 }
 
 impl Usage {
-    fn is_recovering(&self) -> bool {
+    fn has_only_a_bucket(&self) -> bool {
         self.sessions == 0 && self.state_bytes == 0
     }
 }
@@ -48,23 +48,24 @@ impl Usage {
 impl Addresses {
     /// Derives `recovering` from the table, after it was read from a snapshot.
     pub fn index(&mut self) {
-        let recovering = self.table.iter().filter(|(_, usage)| usage.is_recovering());
+        let recovering = self.table.iter().filter(|(_, usage)| usage.has_only_a_bucket());
         self.recovering = recovering.map(|(&address, usage)| (usage.rate, address)).collect();
     }
 
     /// How many lines the sessions of an address may send together at `now`.
     pub fn allowed(&self, address: AddressBlock, limit: RateLimit, now: Micros) -> u64 {
-        limit.allowed(Share::Address, self.rate(address), now)
+        limit.allowed(BucketOwner::Address, self.rate(address), now)
     }
 
     /// When a session of an address may send its next line.
     pub fn next_at(&self, address: AddressBlock, limit: RateLimit) -> Micros {
-        limit.next_at(Share::Address, self.rate(address))
+        limit.next_at(BucketOwner::Address, self.rate(address))
     }
 
     /// Whether an address had used up its budget before its last line.
     pub fn is_overdrawn(&self, address: AddressBlock, limit: RateLimit, now: Micros) -> bool {
-        !limit.is_off() && self.next_at(address, limit) > limit.after_a_line(Share::Address, now)
+        !limit.is_off()
+            && self.next_at(address, limit) > limit.after_a_line(BucketOwner::Address, now)
     }
 
     /// Counts a new session of an address.
@@ -92,8 +93,8 @@ impl Addresses {
         }
         let mut is_first_excess = false;
         self.change(address, |usage| {
-            usage.rate = limit.spend(Share::Address, usage.rate, lines, now);
-            let is_excess = limit.allowed(Share::Address, usage.rate, now) == 0;
+            usage.rate = limit.spend(BucketOwner::Address, usage.rate, lines, now);
+            let is_excess = limit.allowed(BucketOwner::Address, usage.rate, now) == 0;
             is_first_excess = is_excess && !usage.is_reported;
             usage.is_reported |= is_excess;
         });
@@ -124,11 +125,11 @@ impl Addresses {
 
     fn change(&mut self, address: AddressBlock, change: impl FnOnce(&mut Usage)) {
         let usage = self.table.entry(address).or_default();
-        if usage.is_recovering() {
+        if usage.has_only_a_bucket() {
             self.recovering.remove(&(usage.rate, address));
         }
         change(usage);
-        if usage.is_recovering() {
+        if usage.has_only_a_bucket() {
             self.recovering.insert((usage.rate, address));
             if self.recovering.len() > RECOVERING_MAX {
                 self.remove_first_recovering();

@@ -22,9 +22,8 @@ pub struct RenderCache {
 
 impl Form {
     fn write(self, message: Message<'_>, stamp: Stamp, text: &mut String, bytes: &mut Vec<u8>) {
-        match (message, self) {
-            (Message::Raw(raw), _) => bytes.extend_from_slice(raw),
-            (_, Form::Line(form)) => form.write(message, stamp, text, bytes),
+        match self {
+            Form::Line(form) => form.write(message, stamp, text, bytes),
         }
     }
 

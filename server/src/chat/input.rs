@@ -4,7 +4,7 @@
 use super::Chat;
 use super::deliver::{Deliveries, Out};
 use super::effect::Effect;
-use super::rate::Share;
+use super::rate::BucketOwner;
 use super::record::{CloseReason, Fact, Record};
 use super::session::ProtocolState;
 use super::waiting::Waiting;
@@ -23,7 +23,7 @@ impl Chat {
             return u64::MAX;
         }
         let of_address = self.state.addresses.allowed(session.address(), limit, now);
-        limit.allowed(Share::Session, session.rate, now).min(of_address)
+        limit.allowed(BucketOwner::Session, session.rate, now).min(of_address)
     }
 
     /// How many lines of a session a worker may read at once: so few that the budget suffices even
@@ -40,7 +40,7 @@ impl Chat {
         let Some(session) = self.session(id) else { return Micros(0) };
         let limit = self.state.rate_limit;
         let of_address = self.state.addresses.next_at(session.address(), limit);
-        limit.next_at(Share::Session, session.rate).max(of_address)
+        limit.next_at(BucketOwner::Session, session.rate).max(of_address)
     }
 
     /// Applies a record of input: a line, or a part of one.
@@ -188,7 +188,7 @@ impl Chat {
     ) {
         let (limit, now) = (self.state.rate_limit, out.now);
         let Some(session) = self.session_mut(id).filter(|_| !limit.is_off()) else { return };
-        session.rate = limit.spend(Share::Session, session.rate, lines, now);
+        session.rate = limit.spend(BucketOwner::Session, session.rate, lines, now);
         let address = session.address();
         self.charge_address(address, lines, out);
     }

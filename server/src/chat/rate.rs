@@ -21,7 +21,7 @@ pub struct RateLimit {
 
 /// The owner of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
+pub enum BucketOwner {
     /// One session.
     Session,
     /// All sessions of one address together.
@@ -42,34 +42,34 @@ impl RateLimit {
         self.line_micros == 0
     }
 
-    fn bucket(self, share: Share) -> TokenBucket {
-        let (burst, tokens) = match share {
-            Share::Session => (RATE_BURST_LINES, 1),
-            Share::Address => (ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE),
+    fn bucket(self, owner: BucketOwner) -> TokenBucket {
+        let (burst, tokens) = match owner {
+            BucketOwner::Session => (RATE_BURST_LINES, 1),
+            BucketOwner::Address => (ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE),
         };
         TokenBucket { burst, tokens, micros: self.line_micros }
     }
 
     /// How many lines may be sent at `now`.
-    pub fn allowed(self, share: Share, used: Used, now: Micros) -> u64 {
-        self.bucket(share).available(used, now)
+    pub fn allowed(self, owner: BucketOwner, used: Used, now: Micros) -> u64 {
+        self.bucket(owner).available(used, now)
     }
 
     /// When the next line may be sent.
-    pub fn next_at(self, share: Share, used: Used) -> Micros {
-        self.bucket(share).next_at(used)
+    pub fn next_at(self, owner: BucketOwner, used: Used) -> Micros {
+        self.bucket(owner).next_at(used)
     }
 
     /// When the next line may be sent if the line at `now` used up the bucket.
-    pub fn after_a_line(self, share: Share, now: Micros) -> Micros {
-        now.plus(self.bucket(share).time_for(1))
+    pub fn after_a_line(self, owner: BucketOwner, now: Micros) -> Micros {
+        now.plus(self.bucket(owner).time_for(1))
     }
 
     /// Counts lines. The debt is limited to one burst: connections cost lines too, and an address
     /// may open more of them than its budget allows. So the other users of the address wait no
     /// longer than a burst takes to refill once that has ended.
-    pub fn spend(self, share: Share, used: Used, lines: u64, now: Micros) -> Used {
-        let bucket = self.bucket(share);
+    pub fn spend(self, owner: BucketOwner, used: Used, lines: u64, now: Micros) -> Used {
+        let bucket = self.bucket(owner);
         let most = now.plus(bucket.time_for(bucket.burst).saturating_mul(2));
         Used(bucket.take(used, lines, now).0.min(most))
     }
@@ -84,20 +84,20 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let limit = RateLimit::lines_per_second(20);
-        for (share, burst, line_micros) in [
-            (Share::Session, RATE_BURST_LINES, 50_000),
-            (Share::Address, ADDRESS_BURST_LINES, 2_500),
+        for (owner, burst, line_micros) in [
+            (BucketOwner::Session, RATE_BURST_LINES, 50_000),
+            (BucketOwner::Address, ADDRESS_BURST_LINES, 2_500),
         ] {
             let mut used = Used::default();
-            assert_eq!(limit.allowed(share, used, START), burst);
+            assert_eq!(limit.allowed(owner, used, START), burst);
             for sent in 0..burst {
-                assert_eq!(limit.allowed(share, used, START), burst - sent);
-                used = limit.spend(share, used, 1, START);
+                assert_eq!(limit.allowed(owner, used, START), burst - sent);
+                used = limit.spend(owner, used, 1, START);
             }
-            assert_eq!(limit.allowed(share, used, START), 0);
-            assert_eq!(limit.next_at(share, used), START.plus(line_micros));
-            assert_eq!(limit.allowed(share, used, limit.next_at(share, used)), 1);
-            assert_eq!(limit.allowed(share, used, START.plus(3_600 * Micros::SECOND)), burst);
+            assert_eq!(limit.allowed(owner, used, START), 0);
+            assert_eq!(limit.next_at(owner, used), START.plus(line_micros));
+            assert_eq!(limit.allowed(owner, used, limit.next_at(owner, used)), 1);
+            assert_eq!(limit.allowed(owner, used, START.plus(3_600 * Micros::SECOND)), burst);
         }
     }
 
@@ -106,25 +106,26 @@ mod tests {
         let limit = RateLimit::lines_per_second(20);
         let mut used = Used::default();
         for second in 0..3_600 {
-            used = limit.spend(Share::Address, used, 512, START.plus(second * Micros::SECOND));
+            used =
+                limit.spend(BucketOwner::Address, used, 512, START.plus(second * Micros::SECOND));
         }
         let end = START.plus(3_599 * Micros::SECOND);
-        assert_eq!(limit.allowed(Share::Address, used, end), 0);
+        assert_eq!(limit.allowed(BucketOwner::Address, used, end), 0);
         let burst_micros = ADDRESS_BURST_LINES * 2_500;
-        assert_eq!(limit.next_at(Share::Address, used), end.plus(burst_micros + 2_500));
+        assert_eq!(limit.next_at(BucketOwner::Address, used), end.plus(burst_micros + 2_500));
     }
 
     #[test]
     fn an_expensive_command_uses_more_of_the_budget() {
         let limit = RateLimit::lines_per_second(20);
-        let used = limit.spend(Share::Session, Used::default(), 32, START);
-        assert_eq!(limit.allowed(Share::Session, used, START), RATE_BURST_LINES - 32);
+        let used = limit.spend(BucketOwner::Session, Used::default(), 32, START);
+        assert_eq!(limit.allowed(BucketOwner::Session, used, START), RATE_BURST_LINES - 32);
     }
 
     #[test]
     fn without_a_limit_everything_passes() {
-        let used = RateLimit::OFF.spend(Share::Address, Used::default(), 9, Micros(5));
-        assert_eq!(RateLimit::OFF.allowed(Share::Address, used, Micros(0)), u64::MAX);
-        assert_eq!(RateLimit::OFF.next_at(Share::Session, used), Micros(5));
+        let used = RateLimit::OFF.spend(BucketOwner::Address, Used::default(), 9, Micros(5));
+        assert_eq!(RateLimit::OFF.allowed(BucketOwner::Address, used, Micros(0)), u64::MAX);
+        assert_eq!(RateLimit::OFF.next_at(BucketOwner::Session, used), Micros(5));
     }
 }

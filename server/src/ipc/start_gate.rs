@@ -68,10 +68,10 @@ impl StartGate {
         size_of::<Shared>().saturating_add(parties.saturating_mul(size_of::<AtomicU32>()))
     }
 
-    /// One of the gate's processes. `number` is below the number of processes for which the gate was
-    /// created.
-    pub fn party(self, party: usize) -> Party {
-        Party { gate: self, party }
+    /// The gate as one of its processes sees it. `number` is below the number of processes for which
+    /// the gate was created.
+    pub fn party(self, number: usize) -> Party {
+        Party { gate: self, party: number }
     }
 
     /// Clears a process's reports before it is forked.

@@ -80,7 +80,7 @@ struct Inner {
     /// The server ends: the storing thread closes the database when everything is stored.
     is_closing: bool,
     is_closed: bool,
-    requests: VecDeque<Lookup>,
+    lookups: VecDeque<Lookup>,
     prepared: Vec<Prepared>,
     topics: Option<Vec<Topic>>,
     /// The database has lost the current topics.
@@ -181,11 +181,11 @@ impl Backlog {
     }
 
     /// Requests a part of a history.
-    pub fn ask(&self, request: Lookup) {
+    pub fn ask(&self, lookup: Lookup) {
         if !self.has_storing_thread {
-            return self.prepare(Prepared::unreadable(request.request, request.after));
+            return self.prepare(Prepared::unreadable(lookup.request, lookup.after));
         }
-        self.lock().requests.push_back(request);
+        self.lock().lookups.push_back(lookup);
         self.has_work.notify_one();
     }
 
@@ -205,7 +205,7 @@ impl Backlog {
         let is_idle = |inner: &mut Inner| {
             inner.entries.is_empty()
                 && inner.lost_topics.is_none()
-                && inner.requests.is_empty()
+                && inner.lookups.is_empty()
                 && (!inner.is_closing || inner.is_closed)
         };
         let waited = self.has_work.wait_timeout_while(self.lock(), timeout, is_idle);
@@ -213,7 +213,7 @@ impl Backlog {
         if !waited.timed_out() {
             let are_few = |inner: &mut Inner| {
                 inner.entries.len() < BATCH_ENTRIES_MAX
-                    && inner.requests.is_empty()
+                    && inner.lookups.is_empty()
                     && !inner.is_urgent
                     && !inner.is_closing
             };
@@ -279,9 +279,9 @@ impl Backlog {
         waiting.into_iter().rev().for_each(|entry| inner.entries.push_front(entry));
     }
 
-    /// Takes the next request.
-    pub fn take_request(&self) -> Option<Lookup> {
-        self.lock().requests.pop_front()
+    /// Takes the next lookup.
+    pub fn take_lookup(&self) -> Option<Lookup> {
+        self.lock().lookups.pop_front()
     }
 
     /// The lines of a room before `before` that wait to be stored and whose position is after

@@ -134,8 +134,8 @@ impl Storing {
             self.save_sequence(SequenceFile::advance);
         }
         for _ in 0..REQUESTS_PER_TURN {
-            let Some(request) = self.backlog.take_request() else { break };
-            let prepared = self.answer(&request);
+            let Some(lookup) = self.backlog.take_lookup() else { break };
+            let prepared = self.answer(&lookup);
             self.backlog.prepare(prepared);
             self.segment.doorbells.get(self.me).ring();
         }
@@ -342,18 +342,18 @@ impl Storing {
 
     /// The stored lines that a request asks for. `None` if there is no open database; empty without
     /// a data directory.
-    fn stored_lines(&self, request: &Lookup) -> Result<Option<Stored>, StoreError> {
+    fn stored_lines(&self, lookup: &Lookup) -> Result<Option<Stored>, StoreError> {
         let Some(store) = &self.store else {
             return Ok(self.data_dir.is_none().then(|| Stored {
                 lines: Vec::new(),
-                since: request.request.sequence,
+                since: lookup.request.sequence,
                 reached: None,
             }));
         };
         let run = self.segment.log.first();
         Ok(Some(Stored {
-            lines: store.last_lines(run, &request.room_key, request.request, request.more)?,
-            since: store.complete_since(&request.room_key)?,
+            lines: store.last_lines(run, &lookup.room_key, lookup.request, lookup.more)?,
+            since: store.complete_since(&lookup.room_key)?,
             reached: store.reached(run)?,
         }))
     }

@@ -62,7 +62,8 @@ impl Supervisor {
     /// successor.
     fn record_settings(&mut self, status: WaitStatus) {
         let pid = match status {
-            // A worker ends like this after its only connection has ended. It has no successor.
+            // A worker ends like this after its only connection has ended, and the journal after it
+            // has stored everything. Neither has a successor.
             WaitStatus::Exited(_, FINISHED) => None,
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => Some(pid),
             _ => None,

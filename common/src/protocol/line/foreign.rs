@@ -15,7 +15,7 @@ use crate::limits::LINE_BYTES_MAX;
 
 /// One row of the table: a protocol that forkchat does not speak.
 #[derive(Debug)]
-pub struct Protocol {
+pub struct ForeignProtocol {
     /// The name of the protocol.
     pub name: &'static str,
     /// The answer. It is sent unchanged, and the connection is closed after it.
@@ -64,130 +64,134 @@ const GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0
       this is forkchat, a chat server; connect with forkchat-client or nc";
 
 /// The first matching row decides, so specific rows come before general ones.
-const TABLE: &[Protocol] = &[
-    Protocol {
+const TABLE: &[ForeignProtocol] = &[
+    ForeignProtocol {
         name: "HTTP/2",
         answer: GOAWAY,
         matches: |bytes| bytes.starts_with(b"PRI * HTTP/2.0\r\n"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "HTTP",
         answer: bad_request!("HTTP/1.1"),
         matches: |bytes| http::is_request(bytes, b"HTTP") || http::is_http_0_9(bytes),
     },
-    Protocol {
+    ForeignProtocol {
         name: "RTSP",
         answer: bad_request!("RTSP/1.0"),
         matches: |bytes| http::is_request(bytes, b"RTSP"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "SIP",
         answer: bad_request!("SIP/2.0"),
         matches: |bytes| http::is_request(bytes, b"SIP"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "ICAP",
         answer: bad_request!("ICAP/1.0"),
         matches: |bytes| http::is_request(bytes, b"ICAP"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "Icecast",
         answer: bad_request!("HTTP/1.0"),
         matches: |bytes| http::is_request(bytes, b"ICE"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "JSON-RPC",
         answer: refusal!("a JSON-RPC request"),
         matches: http::is_json_rpc,
     },
-    Protocol {
+    ForeignProtocol {
         name: "NATS",
         answer: concat!("-ERR '", explanation!(), "'").as_bytes(),
         matches: |bytes| bytes.starts_with(b"CONNECT {"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "ZeroMQ",
         answer: refusal!("a ZeroMQ greeting"),
         matches: |bytes| matches!(bytes, [0xff, _, _, _, _, _, _, _, 1, 0x7f, ..]),
     },
-    Protocol {
+    ForeignProtocol {
         name: "HTTP response",
         answer: refusal!("an HTTP response"),
         matches: http::is_response,
     },
-    Protocol { name: "TLS", answer: TLS_ALERT, matches: binary::is_tls },
-    Protocol { name: "SSH", answer: refusal!("an SSH banner"), matches: text::is_ssh },
-    Protocol {
+    ForeignProtocol { name: "TLS", answer: TLS_ALERT, matches: binary::is_tls },
+    ForeignProtocol { name: "SSH", answer: refusal!("an SSH banner"), matches: text::is_ssh },
+    ForeignProtocol {
         name: "PROXY protocol",
         answer: refusal!("a PROXY protocol header"),
         matches: text::is_proxy,
     },
-    Protocol {
+    ForeignProtocol {
         name: "IRC",
         answer: concat!("ERROR :", explanation!()).as_bytes(),
         matches: text::is_irc,
     },
-    Protocol {
+    ForeignProtocol {
         name: "SMTP",
         answer: concat!("554 ", explanation!()).as_bytes(),
         matches: text::is_smtp,
     },
-    Protocol { name: "XMPP", answer: refusal!("an XMPP stream"), matches: text::is_xmpp },
-    Protocol {
+    ForeignProtocol { name: "XMPP", answer: refusal!("an XMPP stream"), matches: text::is_xmpp },
+    ForeignProtocol {
         name: "Flash",
         answer: refusal!("a Flash policy file request"),
         matches: |bytes| bytes.starts_with(b"<policy-file-request/>"),
     },
-    Protocol {
+    ForeignProtocol {
         name: "memcached",
         answer: concat!("SERVER_ERROR ", explanation!()).as_bytes(),
         matches: text::is_memcached,
     },
-    Protocol {
+    ForeignProtocol {
         name: "Redis",
         answer: concat!("-ERR ", explanation!()).as_bytes(),
         matches: text::is_redis,
     },
-    Protocol { name: "STOMP", answer: refusal!("a STOMP frame"), matches: text::is_stomp },
-    Protocol { name: "Git", answer: refusal!("a Git request"), matches: text::is_git },
-    Protocol {
+    ForeignProtocol { name: "STOMP", answer: refusal!("a STOMP frame"), matches: text::is_stomp },
+    ForeignProtocol { name: "Git", answer: refusal!("a Git request"), matches: text::is_git },
+    ForeignProtocol {
         name: "rsync",
         answer: b"@ERROR: this is forkchat, a chat server\n",
         matches: text::is_rsync,
     },
-    Protocol { name: "VNC", answer: refusal!("a VNC version"), matches: text::is_vnc },
-    Protocol {
+    ForeignProtocol { name: "VNC", answer: refusal!("a VNC version"), matches: text::is_vnc },
+    ForeignProtocol {
         name: "JDWP",
         answer: refusal!("a JDWP handshake"),
         matches: |bytes| matches!(bytes.strip_prefix(b"JDWP-Handshake"), Some([] | [0, ..])),
     },
-    Protocol { name: "AMQP", answer: refusal!("an AMQP header"), matches: binary::is_amqp },
-    Protocol {
+    ForeignProtocol { name: "AMQP", answer: refusal!("an AMQP header"), matches: binary::is_amqp },
+    ForeignProtocol {
         name: "BitTorrent",
         answer: refusal!("a BitTorrent handshake"),
         matches: |bytes| bytes.starts_with(b"\x13BitTorrent protocol"),
     },
     // CONNACK: unacceptable protocol version (MQTT 3.1.1, section 3.2).
-    Protocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: binary::is_mqtt },
+    ForeignProtocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: binary::is_mqtt },
     // Request rejected; no acceptable methods (RFC 1928, section 3).
-    Protocol {
+    ForeignProtocol {
         name: "SOCKS4",
         answer: b"\0\x5b\0\0\0\0\0\0",
         matches: |bytes| matches!(bytes, [4, 1 | 2, _, _, _, _, _, _, ..]),
     },
-    Protocol { name: "SOCKS5", answer: b"\x05\xff", matches: binary::is_socks5 },
-    Protocol { name: "LDAP", answer: refusal!("an LDAP request"), matches: binary::is_ldap },
-    Protocol {
+    ForeignProtocol { name: "SOCKS5", answer: b"\x05\xff", matches: binary::is_socks5 },
+    ForeignProtocol { name: "LDAP", answer: refusal!("an LDAP request"), matches: binary::is_ldap },
+    ForeignProtocol {
         name: "RDP",
         answer: refusal!("an RDP request"),
         matches: |bytes| bytes.starts_with(&[3, 0]),
     },
-    Protocol {
+    ForeignProtocol {
         name: "UTF-16",
         answer: refusal!("UTF-16 instead of UTF-8"),
         matches: binary::is_utf_16,
     },
-    Protocol { name: "binary data", answer: refusal!("binary data"), matches: binary::is_binary },
+    ForeignProtocol {
+        name: "binary data",
+        answer: refusal!("binary data"),
+        matches: binary::is_binary,
+    },
 ];
 
 /// Recognises the protocol of a connection by its first bytes, if they can't be chat.
@@ -200,7 +204,7 @@ const TABLE: &[Protocol] = &[
 /// assert!(recognise(b"GET well soon\n").is_none());
 /// assert!(recognise(b"GET /").is_none() && recognise(b"GET /\n").is_some());
 /// ```
-pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
+pub fn recognise(bytes: &[u8]) -> Option<&'static ForeignProtocol> {
     // Empty lines may precede a request.
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let bytes = &bytes[start..];
@@ -208,7 +212,7 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
 }
 
 /// As [`recognise`], for a complete first line without its LF.
-pub fn recognise_line(line: &[u8]) -> Option<&'static Protocol> {
+pub fn recognise_line(line: &[u8]) -> Option<&'static ForeignProtocol> {
     recognise(&[line, b"\n"].concat())
 }
 

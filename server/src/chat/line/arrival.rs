@@ -12,7 +12,7 @@ use crate::chat::rooms::Member;
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::WELCOME_NAMES_MAX;
 use forkchat_common::names::{Nick, RoomName};
-use forkchat_common::protocol::line::foreign::Protocol;
+use forkchat_common::protocol::line::foreign::ForeignProtocol;
 use forkchat_common::protocol::line::render::Lines;
 use forkchat_common::protocol::line::tags::Tags;
 
@@ -58,7 +58,7 @@ impl Chat {
     pub(super) fn dismiss_foreign<O: Deliveries>(
         &mut self,
         id: SessionId,
-        protocol: &Protocol,
+        protocol: &ForeignProtocol,
         out: &mut Out<'_, O>,
     ) {
         self.send_message(id, Message::Raw(protocol.answer), out);

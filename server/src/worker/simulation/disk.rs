@@ -73,7 +73,7 @@ impl JournalProcess {
             step();
             self.backlog.stored(&entries);
         }
-        while let Some(Lookup { request, room_key, more, after }) = self.backlog.take_request() {
+        while let Some(Lookup { request, room_key, more, after }) = self.backlog.take_lookup() {
             let stored = disk.entries.iter().filter_map(|entry| {
                 if let Entry::Line { line, .. } = entry { Some(line) } else { None }
             });

@@ -232,7 +232,7 @@ fn a_request_longer_than_a_line_is_recognised_by_its_beginning() {
 
 #[test]
 fn answers_are_complete_and_short() {
-    for Protocol { name, answer, .. } in TABLE {
+    for ForeignProtocol { name, answer, .. } in TABLE {
         assert!(answer.len() < 300, "{name}");
         if let Some(at) = memmem::find(answer, b"\r\n\r\n") {
             let body = &answer[at + 4..];
