@@ -41,8 +41,11 @@ impl Rejecting {
     /// Closes the connections whose client has closed its side, and those whose time is over. Checks
     /// them every 50 ms, however often it is called.
     pub fn close_finished(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
         let now = Instant::now();
-        if self.open.is_empty() || now < self.check_at {
+        if now < self.check_at {
             return;
         }
         self.check_at = now + INTERVAL;
