@@ -2,6 +2,7 @@
 
 use super::killer::KillKind;
 use crate::load::shape::{BYTES_MAX, BYTES_MIN};
+use crate::load::subprocess::server_program;
 use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,21 +130,7 @@ impl Options {
 
     /// The server's binary.
     pub fn server(&self) -> Result<PathBuf, String> {
-        if let Some(server) = &self.server {
-            return server
-                .exists()
-                .then(|| server.clone())
-                .ok_or_else(|| format!("there is no {}", server.display()));
-        }
-        let beside = std::env::current_exe()
-            .ok()
-            .map(|this| this.with_file_name("forkchat-server"))
-            .filter(|server| server.exists());
-        beside.ok_or_else(|| {
-            "no forkchat-server beside this program; build it (tests/chaos.sh \
-            does) or give --server FILE"
-                .into()
-        })
+        server_program(self.server.as_deref(), "tests/chaos.sh")
     }
 
     /// The options for the server's command line.

@@ -4,6 +4,7 @@ use super::broadcaster::Fault;
 use super::chat_protocol::ChatProtocol;
 use super::shape::{BYTES_MAX, BYTES_MIN, PRESETS, Shape, Traffic};
 use super::subject::Model;
+use super::subprocess::server_program;
 use clap::{ArgGroup, Parser};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -285,21 +286,7 @@ impl Options {
 
     /// The server's program.
     pub fn server(&self) -> Result<PathBuf, String> {
-        if let Some(server) = &self.server {
-            return server
-                .exists()
-                .then(|| server.clone())
-                .ok_or_else(|| format!("there is no {}", server.display()));
-        }
-        let beside = std::env::current_exe()
-            .ok()
-            .map(|this| this.with_file_name("forkchat-server"))
-            .filter(|server| server.exists());
-        beside.ok_or_else(|| {
-            "no forkchat-server beside this program; build it (tests/load-test.sh \
-            does) or give --server FILE"
-                .into()
-        })
+        server_program(self.server.as_deref(), "tests/load-test.sh")
     }
 }
 
