@@ -183,8 +183,8 @@ mod tests {
             Fact::opened(ME, Transport::Udp { local: LocalAddress::default(), key: None }, peer),
         );
         let sequence = segment.log.append(ME, &batch, segment.clock.now()).unwrap().start;
-        let mut place = WorkItem::Record { sequence, session, treatment: Treatment::Apply };
-        (0..pairs).for_each(|_| place = segment.quarantine.add(place));
+        let mut item = WorkItem::Record { sequence, session, treatment: Treatment::Apply };
+        (0..pairs).for_each(|_| item = segment.quarantine.add(item));
         let (mut calls, mut session_in_quarantine) = (Calls::default(), SessionId::NONE);
         let count = replica.apply(u64::MAX, &mut calls, |_, _| {
             session_in_quarantine =

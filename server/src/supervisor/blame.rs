@@ -1,39 +1,39 @@
-//! Finds the input or record at which processes crash: the place that their threads were
-//! processing. A place is quarantined when a second process crashes there.
+//! Finds the input or record at which processes crash: the work item that their threads were
+//! processing. An item is quarantined when a second process crashes there.
 
 use crate::segment::{Segment, Thread, Treatment, WorkItem};
 use forkchat_common::ids::Slot;
 use std::collections::VecDeque;
 
-/// How many places are remembered, with one crash each.
-const PLACES_MAX: usize = 64;
+/// How many items are remembered, with one crash each.
+const ITEMS_MAX: usize = 64;
 
-/// The places at which one process has crashed so far.
+/// The items at which one process has crashed so far.
 #[derive(Debug, Default)]
 pub(super) struct Blame {
-    places: VecDeque<WorkItem>,
+    items: VecDeque<WorkItem>,
 }
 
 impl Blame {
-    /// Counts a crash of the process in a slot. Returns the places that are quarantined because of
+    /// Counts a crash of the process in a slot. Returns the items that are quarantined because of
     /// it.
     pub fn count_crash(&mut self, segment: &Segment, slot: Slot) -> Vec<WorkItem> {
         let mut quarantined = Vec::new();
-        // Which thread crashed is not visible from outside, so the places of both are counted. An
-        // innocent thread is unlikely to be twice at the same place.
-        let places = [Thread::Send, Thread::Receive]
+        // Which thread crashed is not visible from outside, so the items of both are counted. An
+        // innocent thread is unlikely to be twice at the same item.
+        let items = [Thread::Send, Thread::Receive]
             .into_iter()
             .filter_map(|thread| segment.quarantine.work_item(slot, thread));
-        for place in places.filter(|&place| !segment.quarantine.is_outdated(place)) {
-            if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
-                self.places.remove(first);
-                let place = segment.quarantine.add(place);
-                log_quarantined(place);
-                quarantined.push(place);
+        for item in items.filter(|&item| !segment.quarantine.is_outdated(item)) {
+            if let Some(first) = self.items.iter().position(|other| other.is_same(item)) {
+                self.items.remove(first);
+                let item = segment.quarantine.add(item);
+                log_quarantined(item);
+                quarantined.push(item);
             } else {
-                self.places.push_back(place);
-                let too_many = self.places.len().saturating_sub(PLACES_MAX);
-                self.places.drain(..too_many);
+                self.items.push_back(item);
+                let too_many = self.items.len().saturating_sub(ITEMS_MAX);
+                self.items.drain(..too_many);
             }
         }
         quarantined

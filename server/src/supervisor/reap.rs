@@ -144,7 +144,7 @@ impl Supervisor {
     }
 
     /// Counts a failure against its possible causes: the settings from outside, and the record or
-    /// input that the process was at. Drops the settings, or quarantines the place, after too many.
+    /// input that the process was at. Drops the settings, or quarantines the item, after too many.
     fn count_failure(&mut self, slot: Slot, words: &str, is_crash: bool) {
         let may_be_limits =
             self.children.carried_over(slot).is_some_and(Settings::may_cause_failure);
@@ -163,19 +163,19 @@ impl Supervisor {
         // processing is not to blame.
         if is_crash && !may_be_limits {
             let quarantined = self.blame.count_crash(self.segment, slot);
-            quarantined.into_iter().for_each(|place| self.kill_hanging_at(place));
+            quarantined.into_iter().for_each(|item| self.kill_hanging_at(item));
         }
     }
 
     /// Kills the processes that are at this record, at which others have crashed. They are likely
     /// to hang there, and the watchdog would find only one of them at a time.
-    fn kill_hanging_at(&mut self, place: WorkItem) {
+    fn kill_hanging_at(&mut self, item: WorkItem) {
         for slot in self.children.alive() {
             if self
                 .segment
                 .quarantine
                 .work_item(slot, Thread::Send)
-                .is_some_and(|other| other.is_same_record(place))
+                .is_some_and(|other| other.is_same_record(item))
             {
                 self.children.kill(slot, Fault::AtPoisonMessage);
             }

@@ -96,7 +96,7 @@ pub struct Serving<S: Sockets> {
     /// Whether a [`Timer::Tidy`] is set.
     is_tidying: bool,
     drain: Drain,
-    /// The number of quarantined places at the last check.
+    /// The number of quarantined items at the last check.
     quarantined: u64,
     /// The takeover that this worker began with, until it is reported.
     pub(super) taken_over: Option<TakenOver>,

@@ -113,7 +113,7 @@ impl<S: Sockets> Takeover<S> {
         self.record_pid();
         let quarantine = &self.serving.segment.quarantine;
         let quarantined: BTreeMap<SessionId, WorkItem> =
-            quarantine.list().map(|place| (place.session(), place)).collect();
+            quarantine.list().map(|item| (item.session(), item)).collect();
         for (session, origin) in self.known.clone() {
             self.resume_session(session, origin, &quarantined);
         }
