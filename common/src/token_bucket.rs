@@ -29,14 +29,15 @@ impl TokenBucket {
         if self.micros == 0 {
             return u64::MAX;
         }
-        let whole = self.time_for(self.burst);
-        let left = whole.saturating_sub(used.0.since(now));
-        left.saturating_mul(self.burst) / whole
+        let left = self.time_for(self.burst).saturating_sub(used.0.since(now));
+        (left.saturating_mul(self.tokens) / self.micros).min(self.burst)
     }
 
     /// When at least one token is available.
     pub fn next_at(self, used: Used) -> Micros {
-        Micros(used.0.0.saturating_sub(self.time_for(self.burst - 1)))
+        // Not the time for one token less than a burst: both are rounded up, each for itself.
+        let spare = self.time_for(self.burst) - self.time_for(1);
+        Micros(used.0.0.saturating_sub(spare))
     }
 
     /// Takes tokens. It may take more than are available.
@@ -49,6 +50,18 @@ impl TokenBucket {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// 119,702.25 µs a token: this was once a µs too early, since two tokens' time was rounded up
+    /// by less than one token's.
+    #[test]
+    fn a_token_is_there_at_the_time_at_which_one_is_promised() {
+        let bucket = TokenBucket { burst: 2, tokens: 4, micros: 478_809 };
+        let now = Micros(1_000_000_000);
+        let used = bucket.take(bucket.take(Used::default(), 1, now), 1, now);
+        let next = bucket.next_at(used);
+        assert_eq!(bucket.available(used, next), 1);
+        assert_eq!(bucket.available(used, Micros(next.0 - 1)), 0);
+    }
 
     proptest! {
         #[test]
