@@ -45,21 +45,20 @@ pub fn run_until_parent_ends(
 
 /// The server's program: `given`, or the one beside this program, which `script` builds.
 pub fn server_program(given: Option<&Path>, script: &str) -> Result<PathBuf, String> {
-    if let Some(server) = given {
-        return server
-            .exists()
-            .then(|| server.to_owned())
-            .ok_or_else(|| format!("there is no {}", server.display()));
+    match given {
+        Some(server) if server.exists() => Ok(server.to_owned()),
+        Some(server) => Err(format!("there is no {}", server.display())),
+        None => this_program()
+            .ok()
+            .map(|this| this.with_file_name("forkchat-server"))
+            .filter(|server| server.exists())
+            .ok_or_else(|| {
+                format!(
+                    "no forkchat-server beside this program; build it ({script} does) or give \
+                     --server FILE"
+                )
+            }),
     }
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|this| this.with_file_name("forkchat-server"))
-        .filter(|server| server.exists());
-    beside.ok_or_else(|| {
-        format!(
-            "no forkchat-server beside this program; build it ({script} does) or give --server FILE"
-        )
-    })
 }
 
 /// A command whose process ends when this program ends, even if this program is killed.
